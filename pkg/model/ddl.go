@@ -1,0 +1,33 @@
+package model
+
+import timodel "github.com/pingcap/tidb/pkg/meta/model"
+
+// DDLEvent is one schema change, as it is to be executed or announced
+// downstream. A job that touches several tables may become several events
+// with the same CommitTs and rising Seq.
+type DDLEvent struct {
+	JobID    int64
+	Seq      int // position among the events of one job
+	Type     timodel.ActionType
+	StartTs  uint64 // TSO
+	CommitTs uint64 // TSO of the finished job's row: the barrier
+	// Query is the statement to execute downstream: exactly one statement,
+	// normalised, names of the multi-table kinds qualified.
+	Query string
+	// Schema is the database to USE before Query; Table the table's name
+	// after the change. Table is empty for database statements.
+	Schema string
+	Table  string
+	// OldSchema and OldTable name the table before a rename; else empty.
+	OldSchema string
+	OldTable  string
+
+	// PreInfo and Info are the table's versions before and after; nil where
+	// the table did not exist or no longer does.
+	PreInfo *Table
+	Info    *Table
+
+	Charset string // of the session that issued the statement
+	Collate string
+	BDRRole string
+}
