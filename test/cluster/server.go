@@ -1,0 +1,114 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// Server is one `cdc server` process.
+type Server struct {
+	Addr string // host:port
+	API  *API
+
+	proc *process
+	args []string
+	log  string
+}
+
+// ServerOptions shape a server.
+type ServerOptions struct {
+	PD   string // http://host:port
+	Dir  string // for data and logs
+	Name string // distinguishes servers that share Dir; default "cdc"
+	Args []string
+}
+
+// StartServer starts a server and waits until it is healthy, which takes an
+// elected owner.
+func StartServer(ctx context.Context, o ServerOptions) (*Server, error) {
+	if o.Name == "" {
+		o.Name = "cdc"
+	}
+	addr, err := freeAddr()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		Addr: addr,
+		API:  NewAPI(addr),
+		log:  filepath.Join(o.Dir, o.Name+".log"),
+		args: append([]string{
+			"server", "--pd", o.PD, "--addr", addr,
+			"--data-dir", filepath.Join(o.Dir, o.Name+"-data"),
+		}, o.Args...),
+	}
+	return s, s.Start(ctx)
+}
+
+// Start starts the process, again after Kill or Stop.
+func (s *Server) Start(ctx context.Context) error {
+	if err := s.Launch(); err != nil {
+		return err
+	}
+	return s.WaitHealthy(ctx)
+}
+
+// Launch starts the process and does not wait for it to be healthy.
+func (s *Server) Launch() error {
+	bin, err := Binary("cdc")
+	if err != nil {
+		return err
+	}
+	s.proc, err = start("cdc server", s.log, nil, bin, s.args...)
+	return err
+}
+
+// WaitHealthy waits until the health call succeeds.
+func (s *Server) WaitHealthy(ctx context.Context) error {
+	return until(ctx, "healthy server", func() (bool, error) {
+		if s.proc.exited() {
+			return false, fmt.Errorf("cdc server ended: %v\n%s", s.proc.err, s.proc.tail())
+		}
+		err := s.API.Health(ctx)
+		return err == nil, err
+	})
+}
+
+// Kill ends the process the hard way.
+func (s *Server) Kill() { _ = s.proc.signal(syscall.SIGKILL, 10*time.Second) }
+
+// Stop ends the process gracefully; the error tells that it did not obey.
+func (s *Server) Stop() error { return s.proc.signal(syscall.SIGTERM, 20*time.Second) }
+
+// ExitCode returns how the process ended, -1 while it runs or after a signal.
+func (s *Server) ExitCode() int {
+	if !s.proc.exited() {
+		return -1
+	}
+	return s.proc.cmd.ProcessState.ExitCode()
+}
+
+// Signal sends a signal and does not wait.
+func (s *Server) Signal(sig syscall.Signal) error { return s.proc.cmd.Process.Signal(sig) }
+
+// LogPath is where the server's log lies.
+func (s *Server) LogPath() string { return s.log }
+
+// Usage returns what the process has used.
+func (s *Server) Usage() (Usage, error) { return usage(s.proc.cmd.Process.Pid) }
+
+// ResetPeak starts a new count of peak memory.
+func (s *Server) ResetPeak() error { return resetPeak(s.proc.cmd.Process.Pid) }
+
+func freeAddr() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String(), nil
+}
