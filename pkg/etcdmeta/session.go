@@ -1,0 +1,135 @@
+package etcdmeta
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/client/v3/concurrency"
+
+	"github.com/tidemark/tidemark/pkg/errors"
+	"github.com/tidemark/tidemark/pkg/model"
+)
+
+// MetaVersion is the layout that this package reads and writes.
+const MetaVersion = 1
+
+// CheckMetaVersion makes sure that the metadata has the layout that this
+// package knows; a new cluster is marked with it. The error has the code
+// ErrVersionIncompatible when a newer server wrote the metadata.
+func (c *Client) CheckMetaVersion(ctx context.Context) error {
+	key := c.keys.MetaVersion()
+	resp, err := c.get(ctx, key)
+	if err != nil {
+		return err
+	}
+	if len(resp.Kvs) == 0 {
+		_, err := c.txn(ctx, []clientv3.Cmp{absent(key)}, []clientv3.Op{clientv3.OpPut(key, strconv.Itoa(MetaVersion))})
+		return err
+	}
+	version, err := strconv.Atoi(string(resp.Kvs[0].Value))
+	if err != nil {
+		return fmt.Errorf("meta version: %w", err)
+	}
+	if version > MetaVersion {
+		return errors.ErrVersionIncompatible.New(fmt.Sprintf("metadata has version %d, this server knows %d", version, MetaVersion))
+	}
+	return nil
+}
+
+// Session is a lease that is kept alive, with the keys that hang on it. When
+// it is lost the capture's registration and election key are gone, or will be
+// within the TTL.
+type Session struct {
+	client  *Client
+	session *concurrency.Session
+	ttl     time.Duration
+	capture model.CaptureID
+}
+
+// NewSession grants a lease of ttl, whole seconds, and keeps it alive until
+// Close or until ctx ends.
+func (c *Client) NewSession(ctx context.Context, ttl time.Duration, capture model.CaptureID) (*Session, error) {
+	var lease clientv3.LeaseID
+	err := c.retry.do(ctx, anyError, func(ctx context.Context) error {
+		resp, err := c.etcd.Grant(ctx, int64(ttl/time.Second))
+		if err == nil {
+			lease = resp.ID
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	s, err := concurrency.NewSession(c.etcd, concurrency.WithLease(lease),
+		concurrency.WithTTL(int(ttl/time.Second)), concurrency.WithContext(ctx))
+	if err != nil {
+		return nil, errors.ErrPDEtcdAPIError.Wrap(err)
+	}
+	return &Session{client: c, session: s, ttl: ttl, capture: capture}, nil
+}
+
+// Done is closed when the lease is lost.
+func (s *Session) Done() <-chan struct{} { return s.session.Done() }
+
+// Register writes the capture's key.
+func (s *Session) Register(ctx context.Context, info *model.CaptureInfo) error {
+	return s.put(ctx, s.client.keys.Capture(info.ID), info)
+}
+
+// Announce writes the capture's topology key, for the upstream's own tools.
+func (s *Session) Announce(ctx context.Context, gcServiceID string, info *model.CaptureInfo) error {
+	return s.put(ctx, TopologyKey(gcServiceID, info.AdvertiseAddr), info)
+}
+
+func (s *Session) put(ctx context.Context, key string, info *model.CaptureInfo) error {
+	value, err := json.Marshal(info)
+	if err != nil {
+		return fmt.Errorf("encode capture info: %w", err)
+	}
+	_, err = s.client.txn(ctx, nil, []clientv3.Op{
+		clientv3.OpPut(key, string(value), clientv3.WithLease(s.session.Lease())),
+	})
+	return err
+}
+
+// Campaign waits until this capture is the owner and returns the fence of its
+// writes. It ends with ctx's error, or with another one when etcd fails.
+func (s *Session) Campaign(ctx context.Context) (Fence, error) {
+	election := concurrency.NewElection(s.session, s.client.keys.OwnerPrefix())
+	if err := election.Campaign(ctx, s.capture); err != nil {
+		return Fence{}, errors.ErrPDEtcdAPIError.Wrap(err)
+	}
+	resp, err := s.client.get(ctx, election.Key())
+	if err != nil {
+		return Fence{}, err
+	}
+	if len(resp.Kvs) == 0 {
+		return Fence{}, errors.ErrNotOwner.New()
+	}
+	return Fence{Key: election.Key(), Rev: resp.Kvs[0].ModRevision}, nil
+}
+
+// Resign gives the election up.
+func (s *Session) Resign(ctx context.Context, fence Fence) error {
+	_, err := s.client.txn(ctx, []clientv3.Cmp{fence.cmp()}, []clientv3.Op{clientv3.OpDelete(fence.Key)})
+	return err
+}
+
+// Close deletes the keys of the capture: its positions in the default
+// namespace (the owner cleans others) and, with the lease, all that hangs on
+// it. ctx bounds the deletion; the lease expires by itself if that fails.
+func (s *Session) Close(ctx context.Context) error {
+	_, err := s.client.etcd.Delete(ctx, s.client.keys.PositionPrefix(model.DefaultNamespace, s.capture), clientv3.WithPrefix())
+	s.session.Orphan()
+	if _, revokeErr := s.client.etcd.Revoke(ctx, s.session.Lease()); err == nil {
+		err = revokeErr
+	}
+	if err != nil {
+		return errors.ErrPDEtcdAPIError.Wrap(err)
+	}
+	return nil
+}
