@@ -1,0 +1,246 @@
+package service
+
+import (
+	"context"
+	stderrors "errors"
+	"sort"
+
+	"github.com/tidemark/tidemark/pkg/errors"
+	"github.com/tidemark/tidemark/pkg/model"
+	"github.com/tidemark/tidemark/pkg/owner"
+)
+
+// NodeStatus describes the capture that was asked.
+type NodeStatus struct {
+	Capture   model.CaptureInfo
+	ClusterID string
+	PID       int
+	IsOwner   bool
+	Liveness  model.Liveness
+}
+
+// Status describes this capture. The error has the code
+// ErrCaptureNotInitialized as long as it is not registered.
+func (s *Service) Status() (NodeStatus, error) {
+	info, ok := s.o.Node.Capture()
+	if !ok {
+		return NodeStatus{}, errors.ErrCaptureNotInitialized.New()
+	}
+	return NodeStatus{
+		Capture: info, ClusterID: s.o.ClusterID, PID: s.pid,
+		IsOwner: s.IsOwner(), Liveness: s.o.Node.Liveness(),
+	}, nil
+}
+
+// Health returns nil when the owner drives all changefeeds: it has loaded the
+// metadata, the captures' versions fit together, and every normal changefeed
+// is placed on captures. Changefeeds in other states are not counted.
+func (s *Service) Health() error {
+	own, ok := s.o.Node.Owner()
+	if !ok {
+		return errors.ErrNotOwner.New()
+	}
+	v := own.View()
+	if !v.Ready || v.Incompatible != nil {
+		return errors.ErrClusterIsUnhealthy.New()
+	}
+	for _, f := range v.Feeds {
+		if f.Info.State == model.StateNormal && !f.Scheduled {
+			return errors.ErrClusterIsUnhealthy.New()
+		}
+	}
+	return nil
+}
+
+// Changefeeds lists changefeeds, sorted by namespace and id. An empty
+// namespace means all. The state selects as ?state= does: "" leaves out
+// finished and removed ones, "all" nothing, anything else matches the state.
+func (s *Service) Changefeeds(ctx context.Context, namespace, state string) ([]*owner.FeedView, error) {
+	_, v, err := s.owner(ctx)
+	if err != nil {
+		return nil, err
+	}
+	feeds := make([]*owner.FeedView, 0, len(v.Feeds))
+	for id, f := range v.Feeds {
+		if (namespace == "" || id.Namespace == namespace) && selectsState(state, f.Info.State) {
+			feeds = append(feeds, f)
+		}
+	}
+	sort.Slice(feeds, func(i, j int) bool { return lessID(feeds[i].ID, feeds[j].ID) })
+	return feeds, nil
+}
+
+// selectsState matches what clients of any age ask for: "error" is the name
+// that versions before 7.3 had for pending and warning, and a changefeed that
+// is shown as warning may be stored as pending.
+func selectsState(wanted string, stored model.FeedState) bool {
+	if stored == "" {
+		stored = model.StateNormal
+	}
+	switch wanted {
+	case "all":
+		return true
+	case "":
+		return stored != model.StateFinished && stored != model.StateRemoved
+	case "error", string(model.StateWarning):
+		return stored == model.StatePending || stored == model.StateWarning
+	default:
+		return string(stored) == wanted
+	}
+}
+
+func lessID(a, b model.ChangefeedID) bool {
+	if a.Namespace != b.Namespace {
+		return a.Namespace < b.Namespace
+	}
+	return a.ID < b.ID
+}
+
+// Changefeed returns one changefeed. Errors: ErrAPIInvalidParam for an id
+// that none can have, ErrChangeFeedNotExists.
+func (s *Service) Changefeed(ctx context.Context, id model.ChangefeedID) (*owner.FeedView, error) {
+	if !model.ValidID(id.ID) {
+		return nil, errors.ErrAPIInvalidParam.Msg("invalid changefeed_id: %s", id.ID)
+	}
+	_, v, err := s.owner(ctx)
+	if err != nil {
+		return nil, err
+	}
+	f, ok := v.Feeds[id]
+	if !ok {
+		return nil, errors.ErrChangeFeedNotExists.New(id)
+	}
+	return f, nil
+}
+
+// Captures lists the registered captures, sorted by id.
+func (s *Service) Captures(ctx context.Context) ([]owner.CaptureView, error) {
+	_, v, err := s.owner(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return v.Captures, nil
+}
+
+// Processor is one running changefeed on one capture.
+type Processor struct {
+	ID      model.ChangefeedID
+	Capture model.CaptureID
+}
+
+// Processors lists every running changefeed with every capture, sorted; also
+// captures that have no table of it.
+func (s *Service) Processors(ctx context.Context) ([]Processor, error) {
+	_, v, err := s.owner(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list := []Processor{}
+	for id, f := range v.Feeds {
+		if !f.Info.State.Running() {
+			continue
+		}
+		for _, c := range v.Captures {
+			list = append(list, Processor{ID: id, Capture: c.Info.ID})
+		}
+	}
+	sort.Slice(list, func(i, j int) bool {
+		if list[i].ID != list[j].ID {
+			return lessID(list[i].ID, list[j].ID)
+		}
+		return list[i].Capture < list[j].Capture
+	})
+	return list, nil
+}
+
+// ProcessorTables returns the tables of a changefeed on a capture: nil when
+// the capture has no entry for it. abnormal makes the error for a changefeed
+// that does not run; the API versions word it differently.
+func (s *Service) ProcessorTables(
+	ctx context.Context, id model.ChangefeedID, capture model.CaptureID, abnormal func(model.FeedState) error,
+) (*owner.FeedView, []int64, error) {
+	f, err := s.Changefeed(ctx, id)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := abnormal(f.Info.State); err != nil {
+		return nil, nil, err
+	}
+	for _, t := range f.Tasks {
+		if t.CaptureID == capture {
+			if t.TableIDs == nil {
+				return f, []int64{}, nil
+			}
+			return f, t.TableIDs, nil
+		}
+	}
+	captures, err := s.Captures(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, c := range captures {
+		if c.Info.ID == capture {
+			return f, nil, nil
+		}
+	}
+	return nil, nil, errors.ErrCaptureNotExist.New(capture)
+}
+
+// OwnerAddress is where requests for the owner are sent to, read from etcd.
+// Errors: "election: no leader" when nobody is, ErrOwnerNotFound when the
+// owner's registration is gone.
+func (s *Service) OwnerAddress(ctx context.Context) (string, error) {
+	captures, err := s.o.Meta.ListCaptures(ctx)
+	if err != nil {
+		return "", err
+	}
+	who, err := s.o.Meta.GetOwner(ctx)
+	if err != nil {
+		if stderrors.Is(err, errors.ErrOwnerNotFound) {
+			return "", errNoLeader
+		}
+		return "", err
+	}
+	info, ok := captures[who.Capture]
+	if !ok {
+		return "", errors.ErrOwnerNotFound.New()
+	}
+	return info.AdvertiseAddr, nil
+}
+
+var errNoLeader = stderrors.New("election: no leader")
+
+// TSO asks the default upstream, or the one that the request names, for a
+// timestamp. Errors: ErrUpstreamNotFound, ErrAPIGetPDClientFailed,
+// ErrInternalServerError.
+func (s *Service) TSO(ctx context.Context, upstreamID uint64, pd PDAddress) (uint64, error) {
+	up := s.o.Upstream
+	switch {
+	case upstreamID > 0:
+		if upstreamID != up.ClusterID() {
+			return 0, errors.ErrUpstreamNotFound.New(upstreamID)
+		}
+	case len(pd.Endpoints) > 0:
+		other, closePD, err := s.dial(ctx, pd)
+		if err != nil {
+			return 0, err
+		}
+		defer closePD()
+		up = other
+	}
+	ts, err := up.CurrentTSO(ctx)
+	if err != nil {
+		return 0, errors.ErrInternalServerError.Wrap(err)
+	}
+	return ts, nil
+}
+
+// Resign asks the owner's work to end.
+func (s *Service) Resign() error {
+	own, ok := s.o.Node.Owner()
+	if !ok {
+		return errors.ErrNotOwner.New()
+	}
+	own.Resign()
+	return nil
+}
