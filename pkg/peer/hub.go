@@ -1,0 +1,235 @@
+// Package peer carries the stream between the captures and the owner: what
+// runs where, how far it got, and the owner's orders. It knows the messages
+// but not what they mean.
+package peer
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/tidemark/tidemark/pkg/model"
+	"github.com/tidemark/tidemark/pkg/peer/peerpb"
+)
+
+// Receiver is the owner, as the hub sees it. Calls for one stream do not
+// overlap; calls for different streams do. They must not block.
+type Receiver interface {
+	// Attached tells that a capture's stream is open and what runs there.
+	Attached(c *Conn, hello *peerpb.Hello)
+	// Reported delivers what changed on the capture.
+	Reported(c *Conn, report *peerpb.Report)
+	// Detached tells that the stream is gone; nothing follows for c.
+	Detached(c *Conn)
+}
+
+// Hub is the owner's end of the streams. Every capture serves one; it refuses
+// streams unless a term is open.
+type Hub struct {
+	peerpb.UnimplementedPeerServer
+	logger *zap.Logger
+
+	mu   sync.Mutex
+	term *term
+}
+
+// term is one owner's time in office.
+type term struct {
+	revision int64
+	receiver Receiver
+	ctx      context.Context // ends with the term
+	cancel   context.CancelFunc
+	streams  sync.WaitGroup
+}
+
+// NewHub makes a hub without an open term.
+func NewHub(logger *zap.Logger) *Hub { return &Hub{logger: logger} }
+
+// Register adds the hub to a gRPC server.
+func (h *Hub) Register(s grpc.ServiceRegistrar) { peerpb.RegisterPeerServer(s, h) }
+
+// Open begins the term of the owner with this election revision. The function
+// that it returns ends the term: it cuts the streams and waits until the
+// receiver has heard of all of them.
+func (h *Hub) Open(revision int64, receiver Receiver) (closeTerm func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	t := &term{revision: revision, receiver: receiver, ctx: ctx, cancel: cancel}
+	h.mu.Lock()
+	h.term = t
+	h.mu.Unlock()
+	return func() {
+		h.mu.Lock()
+		if h.term == t {
+			h.term = nil
+		}
+		h.mu.Unlock()
+		cancel()
+		t.streams.Wait()
+	}
+}
+
+// join finds the open term and counts the stream in.
+func (h *Hub) join(revision int64) (*term, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case h.term == nil:
+		return nil, status.Error(codes.Unavailable, "this capture is not the owner")
+	case h.term.revision != revision:
+		return nil, status.Errorf(codes.FailedPrecondition, "this owner has revision %d, not %d", h.term.revision, revision)
+	}
+	h.term.streams.Add(1)
+	return h.term, nil
+}
+
+// Attach serves one capture's stream.
+func (h *Hub) Attach(stream grpc.BidiStreamingServer[peerpb.CaptureMessage, peerpb.OwnerMessage]) error {
+	first, err := stream.Recv()
+	if err != nil {
+		return err
+	}
+	hello := first.GetHello()
+	if hello == nil {
+		return status.Error(codes.InvalidArgument, "the first message must be Hello")
+	}
+	t, err := h.join(hello.OwnerRevision)
+	if err != nil {
+		return err
+	}
+	defer t.streams.Done()
+	c := newConn(hello.CaptureId, t.revision)
+	t.receiver.Attached(c, hello)
+	err = c.serve(t, stream)
+	t.receiver.Detached(c)
+	h.logger.Info("capture detached", zap.String("capture", c.capture), zap.Error(err))
+	return err
+}
+
+// sendGap is the least pause between two messages of one stream, in which
+// orders and reports pile up into one message.
+const sendGap = 5 * time.Millisecond
+
+// Conn is one capture's open stream.
+type Conn struct {
+	capture  model.CaptureID
+	revision int64
+
+	mu      sync.Mutex
+	pending []*peerpb.Order
+	signal  chan struct{}
+	closed  chan struct{}
+	once    sync.Once
+}
+
+func newConn(capture model.CaptureID, revision int64) *Conn {
+	return &Conn{capture: capture, revision: revision, signal: make(chan struct{}, 1), closed: make(chan struct{})}
+}
+
+// Capture is who is at the other end.
+func (c *Conn) Capture() model.CaptureID { return c.capture }
+
+// Send queues an order; it never blocks. Orders to a stream that broke are
+// lost: the capture says Hello again. An order that only raises the barrier
+// replaces the one before it.
+func (c *Conn) Send(order *peerpb.Order) {
+	c.mu.Lock()
+	if !c.mergeBarrier(order) {
+		c.pending = append(c.pending, order)
+	}
+	c.mu.Unlock()
+	select {
+	case c.signal <- struct{}{}:
+	default:
+	}
+}
+
+// mergeBarrier joins a barrier-only order with a pending order of the same run.
+func (c *Conn) mergeBarrier(order *peerpb.Order) bool {
+	if order.Start != nil || order.Stop || len(order.Add) > 0 || len(order.Remove) > 0 {
+		return false
+	}
+	for i := len(c.pending) - 1; i >= 0; i-- {
+		p := c.pending[i]
+		if p.Feed.Id != order.Feed.Id || p.Feed.Namespace != order.Feed.Namespace {
+			continue
+		}
+		if p.Feed.Epoch != order.Feed.Epoch || p.Stop {
+			return false
+		}
+		p.BarrierTs, p.Seq = order.BarrierTs, order.Seq
+		return true
+	}
+	return false
+}
+
+// Close cuts the stream.
+func (c *Conn) Close() { c.once.Do(func() { close(c.closed) }) }
+
+func (c *Conn) take() []*peerpb.Order {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	orders := c.pending
+	c.pending = nil
+	return orders
+}
+
+// serve moves messages until the stream, the term or the connection ends. It
+// returns only after the receiving goroutine has ended too.
+func (c *Conn) serve(t *term, stream grpc.BidiStreamingServer[peerpb.CaptureMessage, peerpb.OwnerMessage]) error {
+	// The receiver ends when the handler returns and the stream with it, so
+	// its last calls are fenced by done.
+	received := make(chan error, 1)
+	var gate sync.Mutex
+	over := false
+	go func() {
+		for {
+			msg, err := stream.Recv()
+			if err != nil {
+				received <- err
+				return
+			}
+			gate.Lock()
+			if !over && msg.GetReport() != nil {
+				t.receiver.Reported(c, msg.GetReport())
+			}
+			gate.Unlock()
+		}
+	}()
+	err := c.sendLoop(t.ctx, stream, received)
+	gate.Lock()
+	over = true
+	gate.Unlock()
+	return err
+}
+
+func (c *Conn) sendLoop(term context.Context, stream grpc.BidiStreamingServer[peerpb.CaptureMessage, peerpb.OwnerMessage], received <-chan error) error {
+	gap := time.NewTimer(0)
+	defer gap.Stop()
+	for {
+		select {
+		case <-c.signal:
+		case err := <-received:
+			return err
+		case <-term.Done():
+			return status.Error(codes.Unavailable, "the owner's term has ended")
+		case <-c.closed:
+			return status.Error(codes.Aborted, "closed by the owner")
+		}
+		if orders := c.take(); len(orders) > 0 {
+			if err := stream.Send(&peerpb.OwnerMessage{OwnerRevision: c.revision, Orders: orders}); err != nil {
+				return fmt.Errorf("send orders: %w", err)
+			}
+		}
+		gap.Reset(sendGap)
+		select {
+		case <-gap.C:
+		case <-term.Done():
+		}
+	}
+}

@@ -1,0 +1,164 @@
+package peer
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/tidemark/tidemark/pkg/model"
+	"github.com/tidemark/tidemark/pkg/peer/peerpb"
+)
+
+// Worker is the capture's own side: what runs there. Its methods must not block.
+type Worker interface {
+	// Hello lists everything that runs.
+	Hello() *peerpb.Hello
+	// Apply takes the orders of one message over.
+	Apply(orders []*peerpb.Order)
+	// Report tells what changed since the last Hello or Report; nil when nothing did.
+	Report() *peerpb.Report
+	// Changed signals, coalesced, that Report has something to tell.
+	Changed() <-chan struct{}
+}
+
+// Target is the owner that a capture has to follow.
+type Target struct {
+	Capture  model.CaptureID
+	Addr     string
+	Revision int64 // of the election; a greater one is a later term
+}
+
+// reportGap is the least pause between two reports. A round of resolved-ts
+// reaches all changefeeds within a few milliseconds: they share a message.
+const reportGap = 20 * time.Millisecond
+
+// redialPause is waited between two attempts to reach an owner.
+const redialPause = 200 * time.Millisecond
+
+// Link is a capture's end of the stream.
+type Link struct {
+	worker Worker
+	dial   func(addr string) (*grpc.ClientConn, error)
+	logger *zap.Logger
+	self   model.CaptureID
+}
+
+// NewLink connects a worker. dial makes a client connection without waiting
+// for it to be up.
+func NewLink(self model.CaptureID, worker Worker, dial func(addr string) (*grpc.ClientConn, error), logger *zap.Logger) *Link {
+	return &Link{self: self, worker: worker, dial: dial, logger: logger}
+}
+
+// Run follows the owner until ctx ends. Each target replaces the one before;
+// one of an earlier term is ignored.
+func (l *Link) Run(ctx context.Context, targets <-chan Target) error {
+	var current Target
+	stop := func() {}
+	defer func() { stop() }()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case target, open := <-targets:
+			if !open {
+				targets = nil
+				continue
+			}
+			if target == current || target.Revision < current.Revision {
+				continue
+			}
+			stop()
+			current = target
+			stop = l.follow(ctx, target)
+		}
+	}
+}
+
+// follow keeps a stream to one owner; the function returned ends that and waits.
+func (l *Link) follow(ctx context.Context, target Target) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for ctx.Err() == nil {
+			err := l.attach(ctx, target)
+			if ctx.Err() != nil {
+				return
+			}
+			l.logger.Info("stream to the owner ended", zap.String("owner", target.Capture),
+				zap.String("addr", target.Addr), zap.Error(err))
+			timer := time.NewTimer(redialPause)
+			select {
+			case <-ctx.Done():
+			case <-timer.C:
+			}
+			timer.Stop()
+		}
+	}()
+	return func() { cancel(); <-done }
+}
+
+// attach runs one stream until it breaks.
+func (l *Link) attach(ctx context.Context, target Target) error {
+	conn, err := l.dial(target.Addr)
+	if err != nil {
+		return fmt.Errorf("dial owner: %w", err)
+	}
+	defer conn.Close()
+	group, ctx := errgroup.WithContext(ctx)
+	stream, err := peerpb.NewPeerClient(conn).Attach(ctx)
+	if err != nil {
+		return fmt.Errorf("attach: %w", err)
+	}
+	hello := l.worker.Hello()
+	hello.CaptureId, hello.OwnerRevision = l.self, target.Revision
+	if err := stream.Send(&peerpb.CaptureMessage{Body: &peerpb.CaptureMessage_Hello{Hello: hello}}); err != nil {
+		return fmt.Errorf("hello: %w", err)
+	}
+	group.Go(func() error { return l.receive(stream, target) })
+	group.Go(func() error { return l.report(ctx, stream) })
+	return group.Wait()
+}
+
+func (l *Link) receive(stream grpc.BidiStreamingClient[peerpb.CaptureMessage, peerpb.OwnerMessage], target Target) error {
+	for {
+		msg, err := stream.Recv()
+		if err != nil {
+			return err
+		}
+		if msg.OwnerRevision != target.Revision {
+			return status.Errorf(codes.FailedPrecondition, "orders of term %d in a stream of term %d", msg.OwnerRevision, target.Revision)
+		}
+		l.worker.Apply(msg.Orders)
+	}
+}
+
+func (l *Link) report(ctx context.Context, stream grpc.BidiStreamingClient[peerpb.CaptureMessage, peerpb.OwnerMessage]) error {
+	gap := time.NewTimer(0)
+	defer gap.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-l.worker.Changed():
+		}
+		if report := l.worker.Report(); report != nil {
+			err := stream.Send(&peerpb.CaptureMessage{Body: &peerpb.CaptureMessage_Report{Report: report}})
+			if err != nil {
+				return fmt.Errorf("report: %w", err)
+			}
+		}
+		gap.Reset(reportGap)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-gap.C:
+		}
+	}
+}
