@@ -1,0 +1,60 @@
+// Package sink defines what every sink does: it takes batches of rows and DDL
+// events and brings them downstream. The implementations live in the packages
+// below it, pkg/sink/factory chooses one by the scheme of the address.
+package sink
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/tidemark/tidemark/pkg/config"
+	"github.com/tidemark/tidemark/pkg/model"
+)
+
+// Sink delivers one changefeed. Processors write rows through their own Sink,
+// the owner writes DDL and watermarks through another one. Write may be called
+// from several goroutines, but batches of one span come one after the other.
+type Sink interface {
+	// Write takes over the batch and blocks for back-pressure. The sink applies
+	// changes of one key in the order of the batches and calls b.Done once per
+	// batch, in any order. After an error, and after an error given to Done, the
+	// sink is broken: nothing is delivered any more. Write calls Done itself
+	// for a batch that it took over; for a batch that it refused with an error
+	// it does not.
+	Write(ctx context.Context, b *model.RowBatch) error
+	// WriteDDL executes or announces one DDL and returns when that is durable
+	// downstream. It retries by itself: an error is final for this sink.
+	WriteDDL(ctx context.Context, ev *model.DDLEvent) error
+	// WriteWatermark tells that everything up to ts was delivered. An error is
+	// final. Sinks without watermarks do nothing.
+	WriteWatermark(ctx context.Context, ts uint64) error
+	// Status says what the sink is doing when it makes no progress. It is
+	// cheap and never blocks.
+	Status() Status
+	// Close stops every goroutine of the sink and waits for them. Batches that
+	// are not durable by then get Done with an error, or no Done at all.
+	Close()
+}
+
+// Status is a sink's own account of itself. The zero value means that all is well.
+type Status struct {
+	Reason  string    // "", model.StallSink or model.StallSinkBusy
+	Detail  string    // for people: the last error, without secrets
+	Since   time.Time // when the reason began
+	RetryAt time.Time // when the next try starts; zero if unknown
+}
+
+// Options describe the sink of a changefeed. All fields but the last two are
+// required; a nil Logger logs nothing and a nil Registerer registers nothing.
+type Options struct {
+	Changefeed model.ChangefeedID
+	URI        config.SinkURI
+	Config     *config.ReplicaConfig
+	TimeZone   *time.Location // of the server: rows and sessions use it unless the URI names another
+	SourceID   uint64         // marks transactions downstream as written by a changefeed
+	Logger     *zap.Logger
+	Registerer prometheus.Registerer
+}
