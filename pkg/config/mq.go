@@ -2,43 +2,48 @@ package config
 
 // KafkaConfig holds the Kafka sink's settings; URI parameters win over them.
 type KafkaConfig struct {
-	PartitionNum                 *int32                    `toml:"partition-num" json:"partition-num,omitempty"`
-	ReplicationFactor            *int16                    `toml:"replication-factor" json:"replication-factor,omitempty"`
-	KafkaVersion                 *string                   `toml:"kafka-version" json:"kafka-version,omitempty"`
-	MaxMessageBytes              *int                      `toml:"max-message-bytes" json:"max-message-bytes,omitempty"`
-	Compression                  *string                   `toml:"compression" json:"compression,omitempty"`
-	KafkaClientID                *string                   `toml:"kafka-client-id" json:"kafka-client-id,omitempty"`
-	AutoCreateTopic              *bool                     `toml:"auto-create-topic" json:"auto-create-topic,omitempty"`
-	DialTimeout                  *string                   `toml:"dial-timeout" json:"dial-timeout,omitempty"`
-	WriteTimeout                 *string                   `toml:"write-timeout" json:"write-timeout,omitempty"`
-	ReadTimeout                  *string                   `toml:"read-timeout" json:"read-timeout,omitempty"`
-	RequiredAcks                 *int                      `toml:"required-acks" json:"required-acks,omitempty"`
-	SASLUser                     *string                   `toml:"sasl-user" json:"sasl-user,omitempty"`
-	SASLPassword                 *string                   `toml:"sasl-password" json:"sasl-password,omitempty"`
-	SASLMechanism                *string                   `toml:"sasl-mechanism" json:"sasl-mechanism,omitempty"`
-	SASLGssAPIAuthType           *string                   `toml:"sasl-gssapi-auth-type" json:"sasl-gssapi-auth-type,omitempty"`
-	SASLGssAPIKeytabPath         *string                   `toml:"sasl-gssapi-keytab-path" json:"sasl-gssapi-keytab-path,omitempty"`
-	SASLGssAPIKerberosConfigPath *string                   `toml:"sasl-gssapi-kerberos-config-path" json:"sasl-gssapi-kerberos-config-path,omitempty"`
-	SASLGssAPIServiceName        *string                   `toml:"sasl-gssapi-service-name" json:"sasl-gssapi-service-name,omitempty"`
-	SASLGssAPIUser               *string                   `toml:"sasl-gssapi-user" json:"sasl-gssapi-user,omitempty"`
-	SASLGssAPIPassword           *string                   `toml:"sasl-gssapi-password" json:"sasl-gssapi-password,omitempty"`
-	SASLGssAPIRealm              *string                   `toml:"sasl-gssapi-realm" json:"sasl-gssapi-realm,omitempty"`
-	SASLGssAPIDisablePafxfast    *bool                     `toml:"sasl-gssapi-disable-pafxfast" json:"sasl-gssapi-disable-pafxfast,omitempty"`
-	SASLOAuthClientID            *string                   `toml:"sasl-oauth-client-id" json:"sasl-oauth-client-id,omitempty"`
-	SASLOAuthClientSecret        *string                   `toml:"sasl-oauth-client-secret" json:"sasl-oauth-client-secret,omitempty"`
-	SASLOAuthTokenURL            *string                   `toml:"sasl-oauth-token-url" json:"sasl-oauth-token-url,omitempty"`
-	SASLOAuthScopes              []string                  `toml:"sasl-oauth-scopes" json:"sasl-oauth-scopes,omitempty"`
-	SASLOAuthGrantType           *string                   `toml:"sasl-oauth-grant-type" json:"sasl-oauth-grant-type,omitempty"`
-	SASLOAuthAudience            *string                   `toml:"sasl-oauth-audience" json:"sasl-oauth-audience,omitempty"`
-	EnableTLS                    *bool                     `toml:"enable-tls" json:"enable-tls,omitempty"`
-	CA                           *string                   `toml:"ca" json:"ca,omitempty"`
-	Cert                         *string                   `toml:"cert" json:"cert,omitempty"`
-	Key                          *string                   `toml:"key" json:"key,omitempty"`
-	InsecureSkipVerify           *bool                     `toml:"insecure-skip-verify" json:"insecure-skip-verify,omitempty"`
-	CodecConfig                  *CodecConfig              `toml:"codec-config" json:"codec-config,omitempty"`
-	LargeMessageHandle           *LargeMessageHandleConfig `toml:"large-message-handle" json:"large-message-handle,omitempty"`
-	GlueSchemaRegistryConfig     *GlueSchemaRegistryConfig `toml:"glue-schema-registry-config" json:"glue-schema-registry-config"`
-	OutputRawChangeEvent         *bool                     `toml:"output-raw-change-event" json:"output-raw-change-event,omitempty"`
+	KafkaOptions
+	CodecConfig              *CodecConfig              `toml:"codec-config" json:"codec-config,omitempty"`
+	LargeMessageHandle       *LargeMessageHandleConfig `toml:"large-message-handle" json:"large-message-handle,omitempty"`
+	GlueSchemaRegistryConfig *GlueSchemaRegistryConfig `toml:"glue-schema-registry-config" json:"glue-schema-registry-config"`
+	OutputRawChangeEvent     *bool                     `toml:"output-raw-change-event" json:"output-raw-change-event,omitempty"`
+}
+
+// KafkaOptions are the settings of a Kafka client.
+type KafkaOptions struct {
+	PartitionNum                 *int32   `toml:"partition-num" json:"partition-num,omitempty"`
+	ReplicationFactor            *int16   `toml:"replication-factor" json:"replication-factor,omitempty"`
+	KafkaVersion                 *string  `toml:"kafka-version" json:"kafka-version,omitempty"`
+	MaxMessageBytes              *int     `toml:"max-message-bytes" json:"max-message-bytes,omitempty"`
+	Compression                  *string  `toml:"compression" json:"compression,omitempty"`
+	KafkaClientID                *string  `toml:"kafka-client-id" json:"kafka-client-id,omitempty"`
+	AutoCreateTopic              *bool    `toml:"auto-create-topic" json:"auto-create-topic,omitempty"`
+	DialTimeout                  *string  `toml:"dial-timeout" json:"dial-timeout,omitempty"`
+	WriteTimeout                 *string  `toml:"write-timeout" json:"write-timeout,omitempty"`
+	ReadTimeout                  *string  `toml:"read-timeout" json:"read-timeout,omitempty"`
+	RequiredAcks                 *int     `toml:"required-acks" json:"required-acks,omitempty"`
+	SASLUser                     *string  `toml:"sasl-user" json:"sasl-user,omitempty"`
+	SASLPassword                 *string  `toml:"sasl-password" json:"sasl-password,omitempty"`
+	SASLMechanism                *string  `toml:"sasl-mechanism" json:"sasl-mechanism,omitempty"`
+	SASLGssAPIAuthType           *string  `toml:"sasl-gssapi-auth-type" json:"sasl-gssapi-auth-type,omitempty"`
+	SASLGssAPIKeytabPath         *string  `toml:"sasl-gssapi-keytab-path" json:"sasl-gssapi-keytab-path,omitempty"`
+	SASLGssAPIKerberosConfigPath *string  `toml:"sasl-gssapi-kerberos-config-path" json:"sasl-gssapi-kerberos-config-path,omitempty"`
+	SASLGssAPIServiceName        *string  `toml:"sasl-gssapi-service-name" json:"sasl-gssapi-service-name,omitempty"`
+	SASLGssAPIUser               *string  `toml:"sasl-gssapi-user" json:"sasl-gssapi-user,omitempty"`
+	SASLGssAPIPassword           *string  `toml:"sasl-gssapi-password" json:"sasl-gssapi-password,omitempty"`
+	SASLGssAPIRealm              *string  `toml:"sasl-gssapi-realm" json:"sasl-gssapi-realm,omitempty"`
+	SASLGssAPIDisablePafxfast    *bool    `toml:"sasl-gssapi-disable-pafxfast" json:"sasl-gssapi-disable-pafxfast,omitempty"`
+	SASLOAuthClientID            *string  `toml:"sasl-oauth-client-id" json:"sasl-oauth-client-id,omitempty"`
+	SASLOAuthClientSecret        *string  `toml:"sasl-oauth-client-secret" json:"sasl-oauth-client-secret,omitempty"`
+	SASLOAuthTokenURL            *string  `toml:"sasl-oauth-token-url" json:"sasl-oauth-token-url,omitempty"`
+	SASLOAuthScopes              []string `toml:"sasl-oauth-scopes" json:"sasl-oauth-scopes,omitempty"`
+	SASLOAuthGrantType           *string  `toml:"sasl-oauth-grant-type" json:"sasl-oauth-grant-type,omitempty"`
+	SASLOAuthAudience            *string  `toml:"sasl-oauth-audience" json:"sasl-oauth-audience,omitempty"`
+	EnableTLS                    *bool    `toml:"enable-tls" json:"enable-tls,omitempty"`
+	CA                           *string  `toml:"ca" json:"ca,omitempty"`
+	Cert                         *string  `toml:"cert" json:"cert,omitempty"`
+	Key                          *string  `toml:"key" json:"key,omitempty"`
+	InsecureSkipVerify           *bool    `toml:"insecure-skip-verify" json:"insecure-skip-verify,omitempty"`
 }
 
 // CodecConfig tunes the message encoders.

@@ -34,6 +34,24 @@ type FilterConfig struct {
 	Rules            []string             `toml:"rules" json:"rules"`
 	IgnoreTxnStartTs []uint64             `toml:"ignore-txn-start-ts" json:"ignore-txn-start-ts"`
 	EventFilters     []*EventFilterConfig `toml:"event-filters" json:"event-filters"`
+
+	// The selection by lists of API documents before 7.6. It counts only
+	// where Rules is empty.
+	DoTables     []*FilterTable `toml:"do-tables" json:"do-tables,omitempty"`
+	DoDBs        []string       `toml:"do-dbs" json:"do-dbs,omitempty"`
+	IgnoreTables []*FilterTable `toml:"ignore-tables" json:"ignore-tables,omitempty"`
+	IgnoreDBs    []string       `toml:"ignore-dbs" json:"ignore-dbs,omitempty"`
+}
+
+// HasLists tells whether the old selection by lists is in force.
+func (f *FilterConfig) HasLists() bool {
+	return len(f.Rules) == 0 && len(f.DoTables)+len(f.DoDBs)+len(f.IgnoreTables)+len(f.IgnoreDBs) > 0
+}
+
+// FilterTable names one table in the old lists.
+type FilterTable struct {
+	Schema string `toml:"db-name" json:"db-name"`
+	Name   string `toml:"tbl-name" json:"tbl-name"`
 }
 
 // EventFilterConfig drops single events of the matched tables.

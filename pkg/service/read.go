@@ -244,3 +244,6 @@ func (s *Service) Resign() error {
 	own.Resign()
 	return nil
 }
+
+// ClusterID is the id of this TiCDC cluster.
+func (s *Service) ClusterID() string { return s.o.ClusterID }

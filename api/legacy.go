@@ -1,0 +1,90 @@
+package api
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/pprof"
+
+	"github.com/gin-gonic/gin"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.uber.org/zap"
+
+	"github.com/tidemark/tidemark/pkg/errors"
+	"github.com/tidemark/tidemark/pkg/service"
+)
+
+// nodeStatus is the answer of the unversioned /status.
+type nodeStatus struct {
+	Version string `json:"version"`
+	GitHash string `json:"git_hash"`
+	ID      string `json:"id"`
+	PID     int    `json:"pid"`
+	IsOwner bool   `json:"is_owner"`
+}
+
+// registerLegacy adds the routes outside /api. Their errors are plain text
+// and they are never forwarded.
+func registerLegacy(r *gin.Engine, o Options) {
+	r.GET("/status", func(c *gin.Context) { writeStatus(c, o.Service) })
+	r.GET("/config", func(c *gin.Context) { c.JSON(http.StatusOK, o.Config) })
+	r.Any("/metrics", gin.WrapH(promhttp.HandlerFor(o.Gatherer, promhttp.HandlerOpts{})))
+	r.POST("/admin/log", func(c *gin.Context) { setLogLevel(c, o.LogLevel) })
+
+	profiles := r.Group("/debug/pprof")
+	profiles.GET("/", gin.WrapF(pprof.Index))
+	profiles.GET("/:profile", func(c *gin.Context) {
+		switch name := c.Param("profile"); name {
+		case "cmdline":
+			pprof.Cmdline(c.Writer, c.Request)
+		case "profile":
+			pprof.Profile(c.Writer, c.Request)
+		case "symbol":
+			pprof.Symbol(c.Writer, c.Request)
+		case "trace":
+			pprof.Trace(c.Writer, c.Request)
+		default:
+			pprof.Handler(name).ServeHTTP(c.Writer, c.Request)
+		}
+	})
+}
+
+func writeStatus(c *gin.Context, svc *service.Service) {
+	st, err := svc.Status()
+	if err != nil {
+		plainText(c, http.StatusInternalServerError, err)
+		return
+	}
+	body, err := json.MarshalIndent(nodeStatus{
+		Version: st.Capture.Version, GitHash: st.Capture.GitHash, ID: st.Capture.ID, PID: st.PID, IsOwner: st.IsOwner,
+	}, "", " ")
+	if err != nil {
+		plainText(c, http.StatusInternalServerError, err)
+		return
+	}
+	c.Data(http.StatusOK, "application/json", body)
+}
+
+// setLogLevel takes the level as a bare JSON string.
+func setLogLevel(c *gin.Context, level zap.AtomicLevel) {
+	body, err := io.ReadAll(c.Request.Body)
+	if err != nil {
+		plainText(c, http.StatusBadRequest, err)
+		return
+	}
+	var name string
+	if err := json.Unmarshal(body, &name); err != nil {
+		plainText(c, http.StatusBadRequest, errors.ErrAPIInvalidParam.Msg("invalid log level: %v", err))
+		return
+	}
+	if err := level.UnmarshalText([]byte(name)); err != nil {
+		plainText(c, http.StatusBadRequest, errors.ErrAPIInvalidParam.Msg("fail to change log level: %v", err))
+		return
+	}
+	c.Data(http.StatusOK, "application/json; charset=utf-8", []byte("{}"))
+}
+
+func plainText(c *gin.Context, status int, err error) {
+	c.Data(status, "text/plain; charset=utf-8", []byte(fmt.Sprint(err)))
+}

@@ -1,0 +1,121 @@
+// Package middleware holds what every API route shares: recovery, readiness,
+// the access log, the rendering of errors and forwarding to the owner.
+package middleware
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"go.uber.org/zap"
+
+	"github.com/tidemark/tidemark/pkg/errors"
+)
+
+// clientVersionHeader carries the version of the command-line client.
+const clientVersionHeader = "X-client-version"
+
+// Recover answers a panic of a handler by 500 without a body.
+func Recover(logger *zap.Logger) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		defer func() {
+			p := recover()
+			if p == nil {
+				return
+			}
+			if p == http.ErrAbortHandler {
+				panic(p)
+			}
+			logger.Error("panic in an HTTP handler", zap.Any("panic", p),
+				zap.String("path", c.Request.URL.Path), zap.Stack("stack"))
+			c.AbortWithStatus(http.StatusInternalServerError)
+		}()
+		c.Next()
+	}
+}
+
+// Readiness tells whether the API may be served.
+type Readiness interface {
+	Ready() bool
+}
+
+// RequireReady answers 503 as long as the server is not ready.
+func RequireReady(r Readiness) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		if !r.Ready() {
+			c.IndentedJSON(http.StatusServiceUnavailable, bodyOf(errors.ErrServerIsNotReady.New()))
+			c.Abort()
+			return
+		}
+		c.Next()
+	}
+}
+
+// LogAccess writes one line per call.
+func LogAccess(logger *zap.Logger) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		start := time.Now()
+		c.Next()
+		user, _, _ := c.Request.BasicAuth()
+		var err error
+		if last := c.Errors.Last(); last != nil {
+			err = last.Err
+		}
+		logger.Info("api request",
+			zap.Int("status", c.Writer.Status()),
+			zap.String("method", c.Request.Method),
+			zap.String("path", c.Request.URL.Path),
+			zap.String("query", c.Request.URL.RawQuery),
+			zap.String("ip", c.ClientIP()),
+			zap.String("user-agent", c.Request.UserAgent()),
+			zap.String("client-version", c.Request.Header.Get(clientVersionHeader)),
+			zap.String("username", user),
+			zap.Error(err),
+			zap.Duration("duration", time.Since(start)))
+	}
+}
+
+// errorBody is the answer of every failed call.
+type errorBody struct {
+	Message string `json:"error_msg"`
+	Code    string `json:"error_code"`
+}
+
+func bodyOf(err error) errorBody {
+	return errorBody{Message: err.Error(), Code: errors.CodeOf(err)}
+}
+
+// Fail records the error that RenderErrors will answer with.
+func Fail(c *gin.Context, err error) { _ = c.Error(err) }
+
+// FailWith is Fail with a status that does not follow from the error.
+func FailWith(c *gin.Context, status int, err error) {
+	c.IndentedJSON(status, bodyOf(err))
+	Fail(c, err)
+}
+
+// FailDecode answers a body that does not decode: by 400 and, unlike every
+// other error, as plain text by its type. Clients know it like that.
+func FailDecode(c *gin.Context, err error) {
+	c.Header("Content-Type", "text/plain; charset=utf-8")
+	FailWith(c, http.StatusBadRequest, err)
+}
+
+// RenderErrors answers with the error that the handler recorded: by 400 if
+// its kind is the caller's fault, else by 500. A handler that has answered
+// already has its say.
+func RenderErrors() gin.HandlerFunc {
+	return func(c *gin.Context) {
+		c.Next()
+		last := c.Errors.Last()
+		if last == nil || c.Writer.Written() {
+			return
+		}
+		status := http.StatusInternalServerError
+		if errors.IsBadRequest(last.Err) {
+			status = http.StatusBadRequest
+		}
+		c.IndentedJSON(status, bodyOf(last.Err))
+		c.Abort()
+	}
+}
