@@ -14,7 +14,7 @@ import (
 const dialTimeout = 30 * time.Second
 
 // dial connects to the PD cluster of a request. The error's code is
-// ErrAPIGetPDClientFailed.
+// ErrAPIGetPDClientFailed or ErrNewStore.
 func (s *Service) dial(ctx context.Context, pd PDAddress) (Upstream, func(), error) {
 	if s.o.DialPD == nil {
 		return nil, nil, errors.ErrAPIGetPDClientFailed.Wrap(stderrors.New("this server works for its own PD cluster only"))
@@ -22,11 +22,16 @@ func (s *Service) dial(ctx context.Context, pd PDAddress) (Upstream, func(), err
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	up, closePD, err := s.o.DialPD(ctx, pd)
-	if err != nil {
-		// The text comes twice, as clients of TiCDC know it.
-		return nil, nil, errors.ErrAPIGetPDClientFailed.Wrap(errors.ErrAPIGetPDClientFailed.Wrap(err))
+	switch {
+	case err == nil:
+		return up, closePD, nil
+	case stderrors.Is(err, errors.ErrNewStore):
+		return nil, nil, err
+	case !stderrors.Is(err, errors.ErrAPIGetPDClientFailed):
+		err = errors.ErrAPIGetPDClientFailed.Wrap(err)
 	}
-	return up, closePD, nil
+	// The text comes twice, as clients of TiCDC know it.
+	return nil, nil, errors.ErrAPIGetPDClientFailed.Wrap(err)
 }
 
 // checkOwnUpstream makes sure that a request which names a PD cluster means
