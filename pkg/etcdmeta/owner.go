@@ -163,13 +163,14 @@ func (o *OwnerClient) writeBatch(ctx context.Context, writes []StatusWrite) ([]i
 }
 
 // RemoveFeed deletes a changefeed's info and status, then its positions. It is
-// no error when they are gone already.
-func (o *OwnerClient) RemoveFeed(ctx context.Context, id model.ChangefeedID) error {
-	keys := []string{o.keys.Info(id), o.keys.Status(id)}
-	if err := o.deleteKeys(ctx, keys); err != nil {
-		return err
+// no error when they are gone already. It returns the revision of the
+// deletion: older records of the changefeed are void.
+func (o *OwnerClient) RemoveFeed(ctx context.Context, id model.ChangefeedID) (int64, error) {
+	rev, err := o.deleteKeys(ctx, []string{o.keys.Info(id), o.keys.Status(id)})
+	if err != nil {
+		return 0, err
 	}
-	return o.RemovePositions(ctx, func(k Key) bool { return k.Feed == id })
+	return rev, o.RemovePositions(ctx, func(k Key) bool { return k.Feed == id })
 }
 
 // RemovePositions deletes the task positions that match.
@@ -186,7 +187,7 @@ func (o *OwnerClient) RemovePositions(ctx context.Context, match func(Key) bool)
 	}
 	for len(keys) > 0 {
 		n := min(len(keys), maxTxnOps-2)
-		if err := o.deleteKeys(ctx, keys[:n]); err != nil {
+		if _, err := o.deleteKeys(ctx, keys[:n]); err != nil {
 			return err
 		}
 		keys = keys[n:]
@@ -196,22 +197,22 @@ func (o *OwnerClient) RemovePositions(ctx context.Context, match func(Key) bool)
 
 // deleteKeys deletes keys in one transaction that also raises the deletion
 // counter, which TiCDC servers compare.
-func (o *OwnerClient) deleteKeys(ctx context.Context, keys []string) error {
+func (o *OwnerClient) deleteKeys(ctx context.Context, keys []string) (int64, error) {
 	for range maxConflicts {
 		cmp, bump, err := o.bumpDeleteCount(ctx)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		ops := []clientv3.Op{bump}
 		for _, key := range keys {
 			ops = append(ops, clientv3.OpDelete(key))
 		}
-		_, ok, err := o.commit(ctx, []clientv3.Cmp{cmp}, ops)
+		rev, ok, err := o.commit(ctx, []clientv3.Cmp{cmp}, ops)
 		if err != nil || ok {
-			return err
+			return rev, err
 		}
 	}
-	return errors.ErrMetaOpFailed.New("delete keys")
+	return 0, errors.ErrMetaOpFailed.New("delete keys")
 }
 
 func (o *OwnerClient) bumpDeleteCount(ctx context.Context) (clientv3.Cmp, clientv3.Op, error) {

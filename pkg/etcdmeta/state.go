@@ -35,7 +35,7 @@ type Candidate struct {
 
 // Update is what one watch answer changed.
 type Update struct {
-	Revision int64
+	Revision int64 // of the last event
 	Events   []*clientv3.Event
 }
 
@@ -235,7 +235,8 @@ func (c *Client) watchOnce(ctx context.Context, prefix string, afterRev int64, o
 			if len(resp.Events) == 0 {
 				continue
 			}
-			afterRev = resp.Header.Revision
+			// Not the header's revision: more events up to that may follow.
+			afterRev = resp.Events[len(resp.Events)-1].Kv.ModRevision
 			select {
 			case out <- Update{Revision: afterRev, Events: resp.Events}:
 			case <-ctx.Done():

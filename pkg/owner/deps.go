@@ -1,0 +1,73 @@
+package owner
+
+import (
+	"context"
+	"time"
+
+	"github.com/tidemark/tidemark/pkg/etcdmeta"
+	"github.com/tidemark/tidemark/pkg/model"
+	"github.com/tidemark/tidemark/pkg/peer/peerpb"
+)
+
+// Upstream is the cluster that the changefeeds read from.
+type Upstream interface {
+	// CurrentTSO asks PD; it fails when PD does not answer.
+	CurrentTSO(ctx context.Context) (uint64, error)
+	// Now estimates the PD time without asking.
+	Now() uint64
+	// SetServiceSafePoint returns the least safe point of all services. A TTL
+	// of 0 withdraws the service's own one.
+	SetServiceSafePoint(ctx context.Context, serviceID string, ttlSeconds int64, ts uint64) (uint64, error)
+}
+
+// Schemas gives access to the versioned schema.
+type Schemas interface {
+	// Acquire loads the schema at ts and follows its changes until the lease
+	// is released. It fails when the snapshot cannot be read, or when ctx ends.
+	Acquire(ctx context.Context, ts uint64) (Lease, error)
+}
+
+// Lease keeps the schema from its ts on available.
+type Lease interface {
+	// Schema is what the lease holds.
+	Schema() Schema
+	// Advance says that history below ts is no longer needed.
+	Advance(ts uint64)
+	Release()
+}
+
+// Schema is the tables and DDLs of an upstream, up to a resolved-ts.
+type Schema interface {
+	// ResolvedTs: every DDL with CommitTs <= it is known.
+	ResolvedTs() uint64
+	// Watch signals, coalesced, that ResolvedTs or Err changed.
+	Watch() (changed <-chan struct{}, cancel func())
+	// Err is why the schema will not advance any more, nil while it does.
+	Err() error
+	// Tables lists the tables after every DDL with CommitTs <= ts.
+	Tables(ts uint64) []*model.Table
+	// DDLs lists the jobs with after < CommitTs <= upTo, in order.
+	DDLs(after, upTo uint64) []*model.DDLEvent
+}
+
+// DDLSink is the downstream, as far as the owner writes to it.
+type DDLSink interface {
+	// WriteDDL returns when the DDL is durable downstream. It retries inside;
+	// an error is final for this sink.
+	WriteDDL(ctx context.Context, ev *model.DDLEvent) error
+	// Stall says what the sink waits for; nil when it works.
+	Stall() *model.Stall
+	Close()
+}
+
+// OpenSink connects to a changefeed's downstream.
+type OpenSink func(ctx context.Context, info *etcdmeta.ChangefeedInfo) (DDLSink, error)
+
+// Conn is the open stream to one capture.
+type Conn interface {
+	// Send queues an order and never blocks; it is lost if the stream breaks.
+	Send(order *peerpb.Order)
+}
+
+// Clock tells the time. The owner's timers use it only to compute durations.
+type Clock func() time.Time

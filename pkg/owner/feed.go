@@ -1,0 +1,500 @@
+package owner
+
+import (
+	"context"
+	stderrors "errors"
+	"reflect"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/tidemark/tidemark/pkg/errors"
+	"github.com/tidemark/tidemark/pkg/etcdmeta"
+	"github.com/tidemark/tidemark/pkg/model"
+	"github.com/tidemark/tidemark/pkg/peer"
+	"github.com/tidemark/tidemark/pkg/peer/peerpb"
+)
+
+// feed drives one changefeed. Everything but box, view and done belongs to
+// its own goroutine, loop; others post functions to the mailbox.
+type feed struct {
+	id     model.ChangefeedID
+	o      *Owner
+	logger *zap.Logger
+	box    *mailbox
+	view   atomic.Pointer[FeedView]
+	done   chan struct{} // closed when loop has returned
+
+	stored  *etcdmeta.Feed           // newest known content of etcd; Info is never nil
+	info    *etcdmeta.ChangefeedInfo // stored.Info, completed and fitted to the downstream
+	machine *machine
+	removed bool
+
+	run     *run
+	closing int            // earlier runs that are still being closed
+	tasks   sync.WaitGroup // goroutines that close runs
+	// draining are captures that have not confirmed yet that an earlier run,
+	// of this epoch, has ended there. Nothing new starts meanwhile.
+	draining map[model.CaptureID]uint64
+
+	checkpoint uint64
+	resolved   uint64 // 0 while not running
+	movedAt    time.Time
+	timer      *time.Timer
+}
+
+func newFeed(o *Owner, stored *etcdmeta.Feed) *feed {
+	f := &feed{
+		id: stored.ID, o: o, box: newMailbox(), done: make(chan struct{}),
+		logger:   o.logger.With(zap.String("namespace", stored.ID.Namespace), zap.String("changefeed", stored.ID.ID)),
+		draining: map[model.CaptureID]uint64{},
+	}
+	f.adopt(stored)
+	f.checkpoint = stored.CheckpointTs()
+	f.movedAt = o.clock()
+	f.machine = newMachine(f.info.Config.ChangefeedErrorStuckDuration, o.random)
+	f.machine.load(stored.Info.State, f.checkpoint, f.movedAt)
+	f.publish()
+	return f
+}
+
+// adopt takes what etcd holds as the truth.
+func (f *feed) adopt(stored *etcdmeta.Feed) {
+	if f.stored == nil || f.stored.InfoRev != stored.InfoRev {
+		info := stored.Info.Clone()
+		info.Config = info.Config.FitTo(info.SinkURI)
+		f.info = info
+	}
+	f.stored = stored
+}
+
+// loop runs until ctx ends or the changefeed was removed.
+func (f *feed) loop(ctx context.Context) {
+	defer close(f.done)
+	defer f.tasks.Wait()
+	defer f.leave()
+	f.timer = time.NewTimer(time.Hour)
+	defer f.timer.Stop()
+	for !f.removed {
+		f.step(ctx)
+		if f.removed {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-f.box.signal:
+			for _, fn := range f.box.take() {
+				fn()
+			}
+		case <-f.run.schemaChanged():
+		case <-f.timer.C:
+		}
+	}
+}
+
+// leave lets go of the changefeed at the end of the term. The processors go
+// on: the next owner finds them.
+func (f *feed) leave() {
+	if f.run != nil {
+		f.closeRun()
+	}
+}
+
+func (f *feed) post(fn func()) { f.box.post(fn) }
+
+func (f *feed) state() model.FeedState { return f.stored.Info.State }
+
+// step does whatever the current situation asks for.
+func (f *feed) step(ctx context.Context) {
+	now := f.o.clock()
+	if f.state() == "" {
+		f.enter(ctx, model.StateNormal, nil)
+	}
+	if next := f.machine.onTime(f.state(), f.checkpoint, now); next != f.state() {
+		f.enter(ctx, next, nil)
+	}
+	switch {
+	case !f.state().Running():
+		f.stopRun()
+	case f.run == nil && f.closing == 0:
+		f.run = startRun(ctx, f)
+	}
+	if f.run != nil {
+		f.drive(ctx)
+	}
+	f.markStatus()
+	f.publish()
+	f.arm(now)
+}
+
+// drive moves the run and reacts to where that leads.
+func (f *feed) drive(ctx context.Context) {
+	if err := f.run.step(ctx); err != nil {
+		f.failWith(ctx, err)
+		return
+	}
+	if f.run.finished() {
+		f.enter(ctx, model.StateFinished, nil)
+	}
+}
+
+// arm sets the timer for what happens by time alone.
+func (f *feed) arm(now time.Time) {
+	wait := f.movedAt.Add(stallAfter).Sub(now)
+	if wait <= 0 {
+		wait = stallAfter // look at the reason again
+	}
+	if f.state() == model.StatePending {
+		wait = max(0, min(wait, f.machine.retryAt.Sub(now)))
+	}
+	f.timer.Reset(wait)
+}
+
+// fail handles an error of the run or of a check.
+func (f *feed) fail(ctx context.Context, e *model.RunningError) {
+	if ctx.Err() != nil || ignorable(e) {
+		return
+	}
+	next := f.machine.onError(f.state(), e, f.o.clock())
+	if next == f.state() && (next != model.StateFailed || f.sameFailure(e)) {
+		return
+	}
+	f.logger.Warn("changefeed met an error", zap.String("state", string(next)),
+		zap.String("code", e.Code), zap.String("error", e.Message))
+	f.enter(ctx, next, func(feed *etcdmeta.Feed) { feed.Info.Error = e })
+}
+
+// sameFailure is true for a failed changefeed whose stored error says already
+// all that e says.
+func (f *feed) sameFailure(e *model.RunningError) bool {
+	stored := f.stored.Info.Error
+	return stored != nil && (stored.Code == e.Code || !errors.IsGCFastFailCode(e.Code))
+}
+
+// failWith is fail for an error of the owner's own.
+func (f *feed) failWith(ctx context.Context, err error) {
+	if ctx.Err() != nil || stderrors.Is(err, context.Canceled) {
+		return
+	}
+	if stderrors.Is(err, errors.ErrNotOwner) {
+		f.o.abort(err)
+		return
+	}
+	f.fail(ctx, runningError(err, errors.ErrOwnerUnknown, f.o.self.AdvertiseAddr, f.o.clock()))
+}
+
+// warn handles a sink's warning.
+func (f *feed) warn(ctx context.Context, w *model.RunningError) {
+	next, fatal := f.machine.onWarning(f.state(), w, f.o.clock())
+	if fatal != nil {
+		f.enter(ctx, next, func(feed *etcdmeta.Feed) { feed.Info.Error = fatal })
+		return
+	}
+	old := f.stored.Info.Warning
+	if !next.Running() || (next == f.state() && old != nil && old.Code == w.Code && old.Message == w.Message) {
+		return
+	}
+	f.enter(ctx, next, func(feed *etcdmeta.Feed) { feed.Info.Warning = w })
+}
+
+// enter stores a state and what goes with it, together with the checkpoint.
+// The run is stopped first when the state does not allow one. It returns when
+// that is stored; false when it cannot be, because the term or the changefeed
+// is over.
+func (f *feed) enter(ctx context.Context, next model.FeedState, change func(*etcdmeta.Feed)) bool {
+	if !next.Running() {
+		f.stopRun()
+	}
+	previous := f.state()
+	ok := f.modify(ctx, func(feed *etcdmeta.Feed) {
+		f.fillStatus(feed)
+		if change != nil {
+			change(feed)
+		}
+		info := feed.Info
+		info.State = next
+		if job := next.AdminJob(); job != info.AdminJobType {
+			info.AdminJobType = job
+			if job != model.AdminNone {
+				info.Epoch = f.o.newEpoch(ctx)
+			}
+		}
+		feed.Status.AdminJobType = info.AdminJobType
+	})
+	if ok && previous != next {
+		f.logger.Info("changefeed changed state", zap.String("from", string(previous)),
+			zap.String("to", string(next)), zap.Uint64("checkpointTs", f.checkpoint))
+		f.movedAt = f.o.clock()
+	}
+	return ok
+}
+
+// fillStatus puts the current progress into a record.
+func (f *feed) fillStatus(feed *etcdmeta.Feed) {
+	status := etcdmeta.ChangefeedStatus{CheckpointTs: f.checkpoint, MinTableBarrierTs: f.checkpoint}
+	if feed.Status != nil {
+		status = *feed.Status
+	}
+	if f.checkpoint >= status.CheckpointTs {
+		status.CheckpointTs = f.checkpoint
+		status.MinTableBarrierTs = max(status.MinTableBarrierTs, f.checkpoint)
+		if f.run != nil && f.run.planner != nil {
+			status.MinTableBarrierTs = f.run.minBarrier()
+		}
+	}
+	feed.Status = &status
+}
+
+// writeRetryPause is waited when etcd does not take a write.
+const writeRetryPause = time.Second
+
+// modify changes the stored record. It waits for etcd as long as the term
+// lasts; nothing sensible can happen to the changefeed before.
+func (f *feed) modify(ctx context.Context, change func(*etcdmeta.Feed)) bool {
+	f.o.flusher.forget(f)
+	for ctx.Err() == nil {
+		feed, err := f.o.meta.ModifyFeed(ctx, f.id, func(feed *etcdmeta.Feed) error {
+			change(feed)
+			return nil
+		})
+		switch {
+		case err == nil:
+			f.adopt(feed)
+			f.machine.configure(f.info.Config.ChangefeedErrorStuckDuration)
+			return true
+		case stderrors.Is(err, errors.ErrNotOwner):
+			f.o.abort(err)
+			return false
+		case stderrors.Is(err, errors.ErrChangeFeedNotExists):
+			return false // the watch tells about it
+		}
+		f.logger.Warn("cannot store the changefeed, will try again", zap.Error(err))
+		sleep(ctx, writeRetryPause)
+	}
+	return false
+}
+
+// onRecord takes a change over that the watch saw; nil when the info is gone.
+func (f *feed) onRecord(ctx context.Context, stored *etcdmeta.Feed) {
+	if stored == nil || stored.Info == nil {
+		if f.removed {
+			return
+		}
+		f.logger.Warn("changefeed info is gone, dropping the rest")
+		if err := f.remove(ctx); err != nil {
+			f.logger.Warn("cannot drop what is left of a changefeed", zap.Error(err))
+		}
+		return
+	}
+	if stored.InfoRev < f.stored.InfoRev || stored.StatusRev < f.stored.StatusRev {
+		return // older than what was written here
+	}
+	f.take(ctx, stored)
+}
+
+// take makes a record the truth, and the run follow it.
+func (f *feed) take(ctx context.Context, stored *etcdmeta.Feed) {
+	previous := f.info
+	f.adopt(stored)
+	f.machine.configure(f.info.Config.ChangefeedErrorStuckDuration)
+	if f.state() != previous.State {
+		f.machine.load(f.state(), f.checkpoint, f.o.clock())
+	}
+	if f.run == nil {
+		f.checkpoint = stored.CheckpointTs()
+		return
+	}
+	if !sameRun(previous, f.info) {
+		f.stopRun()
+		if f.info.Epoch == previous.Epoch {
+			f.modify(ctx, func(feed *etcdmeta.Feed) { feed.Info.Epoch = f.o.newEpoch(ctx) })
+		}
+	}
+}
+
+// sameRun tells whether a run started with a may go on under b.
+func sameRun(a, b *etcdmeta.ChangefeedInfo) bool {
+	return a.Epoch == b.Epoch && a.SinkURI == b.SinkURI && a.StartTs == b.StartTs && a.TargetTs == b.TargetTs &&
+		reflect.DeepEqual(a.Config, b.Config)
+}
+
+// onJob does what a user asked for and returns when it is stored.
+func (f *feed) onJob(ctx context.Context, job Job) error {
+	if f.removed {
+		return errors.ErrChangeFeedNotExists.New(f.id)
+	}
+	if job.Type == model.AdminRemove {
+		return f.remove(ctx)
+	}
+	next, ok := f.machine.onJob(f.state(), job.Type)
+	if !ok {
+		f.logger.Info("job ignored", zap.Int("job", int(job.Type)), zap.String("state", string(f.state())))
+		return nil
+	}
+	stored := f.enter(ctx, next, func(feed *etcdmeta.Feed) {
+		if job.Type != model.AdminResume {
+			return
+		}
+		feed.Info.Error = nil
+		if ts := job.OverwriteCheckpointTs; ts != 0 {
+			feed.Info.StartTs = ts
+			feed.Status = &etcdmeta.ChangefeedStatus{CheckpointTs: ts, MinTableBarrierTs: ts}
+		}
+	})
+	if !stored {
+		return errors.ErrOwnerNotFound.New()
+	}
+	if job.Type == model.AdminResume {
+		f.checkpoint = f.stored.CheckpointTs()
+		f.machine.load(next, f.checkpoint, f.o.clock())
+	}
+	return nil
+}
+
+// remove deletes every key of the changefeed and ends the loop.
+func (f *feed) remove(ctx context.Context) error {
+	f.stopRun()
+	f.o.flusher.forget(f)
+	rev, err := f.o.meta.RemoveFeed(ctx, f.id)
+	if err != nil {
+		if stderrors.Is(err, errors.ErrNotOwner) {
+			f.o.abort(err)
+			return errors.ErrOwnerNotFound.New()
+		}
+		return err
+	}
+	f.removed = true
+	f.o.forget(f, rev)
+	f.o.dropSafePoints(f.id)
+	f.logger.Info("changefeed removed")
+	return nil
+}
+
+// stopRun ends the run here and on the captures.
+func (f *feed) stopRun() {
+	if f.run == nil {
+		return
+	}
+	for capture, w := range f.run.works {
+		if w.started {
+			f.sendStop(w.conn, capture, f.run.epoch)
+		}
+	}
+	f.resolved = 0
+	f.closeRun()
+}
+
+func (f *feed) sendStop(conn Conn, capture model.CaptureID, epoch uint64) {
+	f.draining[capture] = epoch
+	if conn != nil {
+		conn.Send(&peerpb.Order{Feed: peer.FeedKey(f.id, epoch), Stop: true})
+	}
+}
+
+// closeRun lets go of the run's resources without waiting for them.
+func (f *feed) closeRun() {
+	r := f.run
+	f.run = nil
+	f.closing++
+	f.tasks.Go(func() {
+		r.close()
+		f.post(func() { f.closing-- })
+	})
+}
+
+// onAttached takes over what a capture says it is running of this changefeed,
+// nil for nothing.
+func (f *feed) onAttached(capture model.CaptureID, conn Conn, report *peerpb.FeedReport) {
+	if epoch, ok := f.draining[capture]; ok && (report == nil || report.Feed.Epoch != epoch) {
+		delete(f.draining, capture)
+	}
+	if report == nil {
+		if f.run != nil {
+			f.run.onAttached(capture, conn, nil)
+		}
+		return
+	}
+	_, draining := f.draining[capture]
+	if !draining && f.run != nil && f.run.epoch == report.Feed.Epoch {
+		f.run.onAttached(capture, conn, report)
+		return
+	}
+	f.sendStop(conn, capture, report.Feed.Epoch)
+}
+
+// onReport takes progress of a capture over.
+func (f *feed) onReport(ctx context.Context, capture model.CaptureID, report *peerpb.FeedReport) {
+	if epoch, ok := f.draining[capture]; ok && report.Stopped && report.Feed.Epoch == epoch {
+		delete(f.draining, capture)
+		return
+	}
+	if f.run == nil || f.run.epoch != report.Feed.Epoch {
+		return
+	}
+	f.run.onReport(capture, report)
+	if w := report.Warning; w != nil {
+		f.warn(ctx, f.o.fromWire(capture, w))
+	}
+	if e := report.Error; e != nil {
+		f.fail(ctx, f.o.fromWire(capture, e))
+	}
+}
+
+// onFleet reacts to captures that came, went or lost their stream.
+func (f *feed) onFleet(lost []model.CaptureID) {
+	for _, capture := range lost {
+		delete(f.draining, capture)
+		if f.run != nil {
+			f.run.forget(capture)
+		}
+	}
+}
+
+// onDetached notes that a capture's stream broke.
+func (f *feed) onDetached(capture model.CaptureID) {
+	if f.run != nil {
+		f.run.onDetached(capture)
+	}
+}
+
+// markStatus hands the progress to the flusher.
+func (f *feed) markStatus() {
+	if f.run == nil || f.run.planner == nil {
+		return
+	}
+	status := etcdmeta.ChangefeedStatus{CheckpointTs: f.checkpoint, MinTableBarrierTs: f.run.minBarrier()}
+	if f.stored.Status == nil || *f.stored.Status != status {
+		f.o.flusher.mark(f, etcdmeta.StatusWrite{ID: f.id, Rev: f.stored.StatusRev, Status: status})
+	}
+}
+
+// onFlushed hears what became of a marked status.
+func (f *feed) onFlushed(ctx context.Context, w etcdmeta.StatusWrite, rev int64) {
+	if rev == 0 {
+		if feed, err := f.o.meta.GetFeed(ctx, f.id); err == nil {
+			f.take(ctx, feed)
+		}
+		return
+	}
+	if rev <= f.stored.StatusRev {
+		return
+	}
+	stored := *f.stored
+	stored.Status, stored.StatusRev = &w.Status, rev
+	f.adopt(&stored)
+	if next := f.machine.onProgress(f.state(), w.Status.CheckpointTs, f.resolved, f.o.clock()); next != f.state() {
+		f.enter(ctx, next, nil)
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}

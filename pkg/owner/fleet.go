@@ -1,0 +1,234 @@
+package owner
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tidemark/tidemark/pkg/errors"
+	"github.com/tidemark/tidemark/pkg/etcdmeta"
+	"github.com/tidemark/tidemark/pkg/model"
+	"github.com/tidemark/tidemark/pkg/peer"
+	"github.com/tidemark/tidemark/pkg/peer/peerpb"
+)
+
+// maxVersions is how many releases may run in one cluster.
+const maxVersions = 2
+
+// fleet keeps the captures: who is registered, whose stream is open. It is
+// the receiver of the hub.
+type fleet struct {
+	o *Owner
+	// grace is how long a capture whose key is gone keeps its tables: it may
+	// still be writing.
+	grace time.Duration
+
+	mu      sync.Mutex
+	members map[model.CaptureID]*member
+	// expected are the captures of the term's begin that have not said yet
+	// what runs there. Until they have, nothing is placed.
+	expected map[model.CaptureID]struct{}
+	view     atomic.Pointer[fleetView]
+}
+
+type member struct {
+	info     *model.CaptureInfo
+	conn     *peer.Conn
+	liveness model.Liveness
+	goneAt   time.Time // zero while its key exists
+}
+
+// fleetView is an immutable picture of the fleet.
+type fleetView struct {
+	members      map[model.CaptureID]memberView
+	settled      bool
+	incompatible error
+}
+
+type memberView struct {
+	info     *model.CaptureInfo
+	conn     Conn // nil without a stream
+	liveness model.Liveness
+}
+
+func newFleet(o *Owner, grace time.Duration) *fleet {
+	f := &fleet{o: o, grace: grace, members: map[model.CaptureID]*member{}, expected: map[model.CaptureID]struct{}{}}
+	f.view.Store(&fleetView{})
+	return f
+}
+
+func (f *fleet) snapshot() *fleetView { return f.view.Load() }
+
+// begin sets the captures of the term's begin.
+func (f *fleet) begin(state *etcdmeta.State) {
+	f.mu.Lock()
+	for id, info := range state.Captures {
+		f.members[id] = &member{info: info}
+		f.expected[id] = struct{}{}
+	}
+	f.publish()
+	f.mu.Unlock()
+}
+
+// update follows the registrations. wait is how long until sweep has to be
+// called; 0 when it need not be.
+func (f *fleet) update(captures map[model.CaptureID]*model.CaptureInfo, now time.Time) {
+	f.mu.Lock()
+	for id, info := range captures {
+		m := f.members[id]
+		if m == nil {
+			m = &member{}
+			f.members[id] = m
+		}
+		m.info, m.goneAt = info, time.Time{}
+	}
+	for id, m := range f.members {
+		if _, ok := captures[id]; !ok && m.goneAt.IsZero() {
+			m.goneAt = now
+		}
+	}
+	f.publish()
+	f.mu.Unlock()
+	f.o.notify(func(feed *feed) { feed.onFleet(nil) })
+}
+
+// sweep gives captures up whose grace is over.
+func (f *fleet) sweep(now time.Time) {
+	f.mu.Lock()
+	var lost []model.CaptureID
+	for id, m := range f.members {
+		if !m.goneAt.IsZero() && now.Sub(m.goneAt) >= f.grace {
+			lost = append(lost, id)
+			delete(f.members, id)
+			delete(f.expected, id)
+			if m.conn != nil {
+				m.conn.Close()
+			}
+		}
+	}
+	if len(lost) == 0 {
+		f.mu.Unlock()
+		return
+	}
+	f.publish()
+	f.mu.Unlock()
+	f.o.notify(func(feed *feed) { feed.onFleet(lost) })
+}
+
+// publish makes the view; mu is held.
+func (f *fleet) publish() {
+	v := &fleetView{members: make(map[model.CaptureID]memberView, len(f.members)), settled: len(f.expected) == 0}
+	versions := map[string]struct{}{}
+	for id, m := range f.members {
+		mv := memberView{info: m.info, liveness: m.liveness}
+		if m.conn != nil {
+			mv.conn = m.conn
+		}
+		v.members[id] = mv
+		if m.info != nil {
+			versions[m.info.Version] = struct{}{}
+		}
+	}
+	if len(versions) > maxVersions {
+		v.incompatible = errors.ErrVersionIncompatible.New(
+			fmt.Sprintf("captures run %d versions: %v", len(versions), slices.Sorted(maps.Keys(versions))))
+	}
+	f.view.Store(v)
+	f.o.touch()
+}
+
+// captureViews is what readers see.
+func (v *fleetView) captureViews(self model.CaptureID) []CaptureView {
+	views := make([]CaptureView, 0, len(v.members))
+	for id, m := range v.members {
+		if m.info != nil {
+			views = append(views, CaptureView{Info: m.info, IsOwner: id == self, Liveness: m.liveness, Connected: m.conn != nil})
+		}
+	}
+	slices.SortFunc(views, func(a, b CaptureView) int {
+		if a.Info.ID < b.Info.ID {
+			return -1
+		}
+		return 1
+	})
+	return views
+}
+
+// addr is where a capture says it listens; its id when that is not known.
+func (v *fleetView) addr(id model.CaptureID) string {
+	if m, ok := v.members[id]; ok && m.info != nil {
+		return m.info.AdvertiseAddr
+	}
+	return id
+}
+
+// Attached implements peer.Receiver.
+func (f *fleet) Attached(c *peer.Conn, hello *peerpb.Hello) {
+	id := c.Capture()
+	f.mu.Lock()
+	m := f.members[id]
+	if m == nil { // the stream is faster than the watch
+		m = &member{}
+		f.members[id] = m
+	}
+	if m.conn != nil {
+		m.conn.Close()
+	}
+	m.conn, m.liveness = c, model.Liveness(hello.Liveness)
+	delete(f.expected, id)
+	f.publish()
+	f.mu.Unlock()
+
+	running := map[model.ChangefeedID]*peerpb.FeedReport{}
+	for _, report := range hello.Feeds {
+		running[peer.FeedID(report.Feed)] = report
+	}
+	f.o.notify(func(feed *feed) { feed.onAttached(id, c, running[feed.id]) })
+	for feedID, report := range running {
+		if f.o.find(feedID) == nil {
+			c.Send(&peerpb.Order{Feed: report.Feed, Stop: true})
+		}
+	}
+}
+
+// Reported implements peer.Receiver.
+func (f *fleet) Reported(c *peer.Conn, report *peerpb.Report) {
+	id := c.Capture()
+	f.mu.Lock()
+	m := f.members[id]
+	stale := m == nil || m.conn != c
+	if !stale && m.liveness != model.Liveness(report.Liveness) {
+		m.liveness = model.Liveness(report.Liveness)
+		f.publish()
+	}
+	f.mu.Unlock()
+	if stale {
+		return
+	}
+	for _, r := range report.Feeds {
+		if feed := f.o.find(peer.FeedID(r.Feed)); feed != nil {
+			feed.post(func() { feed.onReport(f.o.ctx, id, r) })
+		}
+	}
+}
+
+// Detached implements peer.Receiver.
+func (f *fleet) Detached(c *peer.Conn) {
+	id := c.Capture()
+	f.mu.Lock()
+	m := f.members[id]
+	if m == nil || m.conn != c {
+		f.mu.Unlock()
+		return
+	}
+	m.conn = nil
+	if m.info == nil {
+		delete(f.members, id) // never registered
+	}
+	f.publish()
+	f.mu.Unlock()
+	f.o.notify(func(feed *feed) { feed.onDetached(id) })
+}

@@ -1,0 +1,159 @@
+package owner
+
+import (
+	"slices"
+
+	timodel "github.com/pingcap/tidb/pkg/meta/model"
+
+	"github.com/tidemark/tidemark/pkg/filter"
+	"github.com/tidemark/tidemark/pkg/model"
+)
+
+// FilterDDL turns a job into the events that go downstream: none, one or
+// several. An error means that the changefeed cannot go on.
+type FilterDDL func(ev *model.DDLEvent, f *filter.Filter, forceReplicate bool) ([]*model.DDLEvent, error)
+
+// planner walks through the DDLs of one run. It knows which tables are
+// replicated as of the last DDL that is done, and what the next one changes.
+type planner struct {
+	schema Schema
+	filter *filter.Filter
+	split  FilterDDL
+	force  bool
+	target uint64 // 0: none
+
+	done   uint64             // every DDL with CommitTs <= done is done or void
+	tables map[int64]struct{} // physical ids to replicate after done
+	next   *step
+}
+
+// step is a TSO at which the changefeed has to stop: every row up to it goes
+// first, then the events, then rows of the changed set of tables.
+type step struct {
+	ts        uint64
+	events    []*model.DDLEvent
+	add, drop []int64
+	tables    map[int64]struct{}
+}
+
+func newPlanner(schema Schema, f *filter.Filter, split FilterDDL, force bool, start, target uint64) *planner {
+	p := &planner{schema: schema, filter: f, split: split, force: force, target: target, done: start}
+	p.tables = p.replicated(start)
+	return p
+}
+
+// replicated lists the physical tables to replicate as of ts.
+func (p *planner) replicated(ts uint64) map[int64]struct{} {
+	set := map[int64]struct{}{}
+	for _, t := range p.schema.Tables(ts) {
+		if !t.Eligible(p.force) || !p.filter.MatchTable(t.Schema, t.Name) {
+			continue
+		}
+		for _, id := range t.PhysicalIDs() {
+			set[id] = struct{}{}
+		}
+	}
+	return set
+}
+
+// advance looks for the next DDL that matters and returns the barrier: rows
+// with a greater commit-ts must stay where they are.
+func (p *planner) advance() (barrier uint64, err error) {
+	if p.next == nil {
+		if err := p.findNext(); err != nil {
+			return 0, err
+		}
+	}
+	if p.next != nil {
+		return p.next.ts, nil
+	}
+	if p.target != 0 && p.done > p.target {
+		return p.target, nil
+	}
+	return p.done, nil
+}
+
+// findNext moves done forward over DDLs that do not matter.
+func (p *planner) findNext() error {
+	resolved := p.schema.ResolvedTs()
+	if p.target != 0 {
+		resolved = min(resolved, p.target)
+	}
+	if resolved <= p.done {
+		return nil
+	}
+	jobs := p.schema.DDLs(p.done, resolved)
+	for len(jobs) > 0 {
+		same := 1
+		for same < len(jobs) && jobs[same].CommitTs == jobs[0].CommitTs {
+			same++
+		}
+		next, err := p.plan(jobs[:same])
+		if err != nil {
+			return err
+		}
+		if next != nil {
+			p.next = next
+			return nil
+		}
+		p.done = jobs[0].CommitTs
+		jobs = jobs[same:]
+	}
+	p.done = resolved
+	return nil
+}
+
+// plan looks at the jobs of one commit-ts; nil when they change nothing for
+// this changefeed.
+func (p *planner) plan(jobs []*model.DDLEvent) (*step, error) {
+	s := &step{ts: jobs[0].CommitTs, tables: p.tables}
+	moves := false
+	for _, job := range jobs {
+		events, err := p.split(job, p.filter, p.force)
+		if err != nil {
+			return nil, err
+		}
+		s.events = append(s.events, events...)
+		moves = moves || changesTables(job.Type)
+	}
+	if moves {
+		s.tables = p.replicated(s.ts)
+		s.add, s.drop = difference(s.tables, p.tables), difference(p.tables, s.tables)
+	}
+	if len(s.events) == 0 && len(s.add) == 0 && len(s.drop) == 0 {
+		return nil, nil
+	}
+	return s, nil
+}
+
+// finish marks the planned step as done.
+func (p *planner) finish() {
+	p.done, p.tables, p.next = p.next.ts, p.next.tables, nil
+}
+
+// difference lists what is in a but not in b, sorted.
+func difference(a, b map[int64]struct{}) []int64 {
+	var out []int64
+	for id := range a {
+		if _, ok := b[id]; !ok {
+			out = append(out, id)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// changesTables is false for the kinds of DDL that surely leave the set of
+// replicated physical tables as it is. They are the frequent ones, and looking
+// at every table for each of them would be slow.
+func changesTables(kind timodel.ActionType) bool {
+	switch kind {
+	case timodel.ActionAddColumn, timodel.ActionAddForeignKey, timodel.ActionDropForeignKey,
+		timodel.ActionRenameIndex, timodel.ActionSetDefaultValue, timodel.ActionModifyTableComment,
+		timodel.ActionRebaseAutoID, timodel.ActionShardRowID, timodel.ActionModifyTableCharsetAndCollate,
+		timodel.ActionModifySchemaCharsetAndCollate, timodel.ActionCreateSchema,
+		timodel.ActionAlterIndexVisibility, timodel.ActionAlterTTLInfo, timodel.ActionAlterTTLRemove:
+		return false
+	}
+	return true
+}

@@ -1,0 +1,201 @@
+package owner
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tidemark/tidemark/pkg/model"
+	"github.com/tidemark/tidemark/pkg/peer"
+)
+
+// stallAfter is how long a checkpoint may stand still without a reason being
+// given. Resolved-ts comes several times a second.
+const stallAfter = 2 * time.Second
+
+// checkpoint is where a restart would begin.
+func (v *FeedView) checkpoint() uint64 {
+	if v.Status != nil {
+		return v.Status.CheckpointTs
+	}
+	return v.Info.StartTs
+}
+
+// publish shows readers the current situation, if it differs from what they see.
+func (f *feed) publish() {
+	v := &FeedView{ID: f.id, Info: f.info, Status: f.stored.Status, ResolvedTs: f.resolved}
+	if r := f.run; r != nil {
+		v.Tasks, v.Scheduled = r.taskViews(), r.scheduled()
+		v.LastSyncedTs, v.PullerResolvedTs = r.synced()
+	}
+	v.Stalled = f.stall(f.o.clock())
+	if old := f.view.Load(); old != nil && sameView(old, v) {
+		return
+	}
+	f.view.Store(v)
+	f.o.touch()
+}
+
+func sameView(a, b *FeedView) bool {
+	return a.Info == b.Info && a.Status == b.Status && a.ResolvedTs == b.ResolvedTs &&
+		a.Scheduled == b.Scheduled && a.LastSyncedTs == b.LastSyncedTs && a.PullerResolvedTs == b.PullerResolvedTs &&
+		len(a.Tasks) == len(b.Tasks) && (len(a.Tasks) == 0 || &a.Tasks[0] == &b.Tasks[0]) &&
+		sameStall(a.Stalled, b.Stalled)
+}
+
+func sameStall(a, b *model.Stall) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.Reason == b.Reason && a.Detail == b.Detail && a.Since.Equal(b.Since) &&
+		(a.RetryAt == nil) == (b.RetryAt == nil) && (a.RetryAt == nil || a.RetryAt.Equal(*b.RetryAt))
+}
+
+// taskViews lists the tables per capture. The list is made anew only when the
+// placement changed.
+func (r *run) taskViews() []Task {
+	if r.tables != nil {
+		return r.tables
+	}
+	byCapture := map[model.CaptureID][]int64{}
+	for id, capture := range r.place {
+		byCapture[capture] = append(byCapture[capture], id)
+	}
+	r.tables = make([]Task, 0, len(byCapture))
+	for capture, ids := range byCapture {
+		slices.Sort(ids)
+		r.tables = append(r.tables, Task{CaptureID: capture, TableIDs: ids})
+	}
+	slices.SortFunc(r.tables, func(a, b Task) int { return strings.Compare(a.CaptureID, b.CaptureID) })
+	return r.tables
+}
+
+// synced combines what the captures tell about their sinks and pullers.
+func (r *run) synced() (lastCommit, puller uint64) {
+	for _, w := range r.works {
+		if w.tables == 0 || w.progress == nil {
+			continue
+		}
+		lastCommit = max(lastCommit, w.progress.LastCommitTs)
+		if puller == 0 || w.progress.PullerResolvedTs < puller {
+			puller = w.progress.PullerResolvedTs
+		}
+	}
+	return lastCommit, puller
+}
+
+// stall says why the checkpoint stands still; nil while it moves.
+func (f *feed) stall(now time.Time) *model.Stall {
+	s := &model.Stall{Since: f.movedAt}
+	switch f.state() {
+	case model.StateStopped:
+		s.Reason, s.Detail = model.StallPaused, "paused by a user"
+		return s
+	case model.StateFinished, model.StateRemoved:
+		return nil
+	case model.StateFailed:
+		s.Reason, s.Detail = model.StallFailed, f.errorText()
+		return s
+	case model.StatePending:
+		retryAt := f.machine.retryAt
+		s.Reason, s.Detail, s.RetryAt = model.StallBackoff, f.errorText(), &retryAt
+		return s
+	}
+	if now.Sub(f.movedAt) < stallAfter {
+		return nil
+	}
+	f.runStall(s)
+	return s
+}
+
+func (f *feed) errorText() string {
+	if e := f.stored.Info.Error; e != nil {
+		return e.Message
+	}
+	return ""
+}
+
+// runStall looks for what a running changefeed waits for, outermost first.
+func (f *feed) runStall(s *model.Stall) {
+	r := f.run
+	fleet := f.o.fleet.snapshot()
+	switch {
+	case r == nil:
+		s.Reason, s.Detail = model.StallInitialized, "the earlier run is being closed"
+	case r.planner == nil:
+		s.Reason, s.Detail = model.StallInitialized, "the schema is being loaded"
+	case r.ddl != nil:
+		r.ddl.fill(s)
+	case !r.scheduled():
+		s.Reason, s.Detail = model.StallScheduling, f.schedulingDetail(fleet)
+	case !r.captureStall(s, fleet):
+		r.schemaStall(s)
+	}
+}
+
+// fill says which DDL is executed and, if the sink has trouble, which.
+func (d *ddlExec) fill(s *model.Stall) {
+	s.Reason, s.Since = model.StallDDL, d.since
+	s.Detail = *d.query.Load()
+	if sink := d.sink.Load(); sink != nil {
+		if trouble := (*sink).Stall(); trouble != nil {
+			s.Detail += ": " + trouble.Detail
+			s.RetryAt = trouble.RetryAt
+		}
+	}
+}
+
+func (f *feed) schedulingDetail(fleet *fleetView) string {
+	switch {
+	case fleet.incompatible != nil:
+		return fleet.incompatible.Error()
+	case !fleet.settled:
+		return "a registered capture has not connected to this owner yet"
+	case len(f.draining) > 0:
+		for capture := range f.draining {
+			return fmt.Sprintf("capture %s has not ended the earlier run yet", fleet.addr(capture))
+		}
+	}
+	for capture, w := range f.run.works {
+		if w.conn == nil {
+			return fmt.Sprintf("capture %s is not connected", fleet.addr(capture))
+		}
+	}
+	if missing := len(f.run.planner.tables) - len(f.run.place); missing > 0 {
+		return fmt.Sprintf("no capture takes %d tables", missing)
+	}
+	return "a capture has not confirmed its tables yet"
+}
+
+// captureStall takes over the reason of the capture that is furthest behind.
+func (r *run) captureStall(s *model.Stall, fleet *fleetView) bool {
+	var worst *work
+	var where model.CaptureID
+	for capture, w := range r.works {
+		if w.tables == 0 || w.progress.CheckpointTs >= r.barrier {
+			continue
+		}
+		if worst == nil || w.progress.CheckpointTs < worst.progress.CheckpointTs {
+			worst, where = w, capture
+		}
+	}
+	switch {
+	case worst == nil:
+		return false
+	case worst.conn == nil:
+		s.Reason, s.Detail = model.StallScheduling, fmt.Sprintf("capture %s is not connected", fleet.addr(where))
+	case worst.progress.Stall != nil:
+		*s = *peer.FromStall(worst.progress.Stall)
+	default:
+		s.Reason = model.StallCatchingUp
+		s.Detail = fmt.Sprintf("capture %s is at %d", fleet.addr(where), worst.progress.CheckpointTs)
+	}
+	return true
+}
+
+// schemaStall is the reason when every row up to the barrier is downstream.
+func (r *run) schemaStall(s *model.Stall) {
+	s.Reason = model.StallSchema
+	s.Detail = fmt.Sprintf("the DDL stream is at %d", r.planner.schema.ResolvedTs())
+}

@@ -1,0 +1,465 @@
+package owner
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/tidemark/tidemark/pkg/errors"
+	"github.com/tidemark/tidemark/pkg/etcdmeta"
+	"github.com/tidemark/tidemark/pkg/filter"
+	"github.com/tidemark/tidemark/pkg/model"
+	"github.com/tidemark/tidemark/pkg/peer"
+	"github.com/tidemark/tidemark/pkg/peer/peerpb"
+	"github.com/tidemark/tidemark/pkg/scheduler"
+)
+
+// run is one epoch of a running changefeed: from the start until an error, a
+// job or the end of the term. It belongs to its feed's goroutine.
+type run struct {
+	f      *feed
+	ctx    context.Context
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup
+	epoch  uint64
+	info   *etcdmeta.ChangefeedInfo
+
+	lease Lease // set by the loading task
+
+	// Set once the schema is loaded.
+	changed <-chan struct{}
+	unwatch func()
+	planner *planner
+	failure error // of loading or of a DDL
+
+	barrier uint64
+	seq     uint64
+	place   map[int64]model.CaptureID
+	works   map[model.CaptureID]*work
+	tables  []Task // cache of the view's tasks; nil when place changed
+
+	ddl  *ddlExec // being executed
+	sink DDLSink  // opened by the first DDL; belongs to the task of ddl
+}
+
+// work is what one capture does for the run.
+type work struct {
+	conn    Conn // nil while the stream is broken
+	started bool
+	tables  int
+	// lastChange is the last order that changed the set of spans; the
+	// progress counts once it includes that.
+	lastChange  uint64
+	barrierSent uint64
+	progress    *peerpb.FeedReport // newest, nil before the first
+}
+
+// confirmed tells whether the progress includes every span given.
+func (w *work) confirmed() bool {
+	return w.progress != nil && w.progress.Applied >= w.lastChange
+}
+
+// startRun begins a run; the schema is loaded in the background.
+func startRun(ctx context.Context, f *feed) *run {
+	ctx, cancel := context.WithCancel(ctx)
+	r := &run{
+		f: f, ctx: ctx, cancel: cancel, epoch: f.info.Epoch, info: f.info,
+		place: map[int64]model.CaptureID{}, works: map[model.CaptureID]*work{},
+	}
+	f.resolved = f.checkpoint
+	f.movedAt = f.o.clock()
+	start := f.checkpoint
+	if f.stored.Status == nil || f.stored.Status.MinTableBarrierTs <= start {
+		start-- // the DDL at the checkpoint may not have been executed
+	}
+	checkpoint := f.checkpoint
+	r.tasks.Go(func() {
+		var err error
+		r.lease, err = r.load(checkpoint, start)
+		f.post(func() { r.onLoaded(start, err) })
+	})
+	return r
+}
+
+// load makes sure that the data since the checkpoint is there, and loads the
+// schema.
+func (r *run) load(checkpoint, start uint64) (Lease, error) {
+	o := r.f.o
+	if id := r.info.UpstreamID; id != 0 && id != o.upstreamID {
+		return nil, errors.ErrUpstreamNotFound.New(id)
+	}
+	if r.info.Config.CheckGCSafePoint {
+		if err := o.holdGC(r.ctx, r.f.id, checkpoint); err != nil {
+			return nil, err
+		}
+	}
+	return o.schemas.Acquire(r.ctx, start)
+}
+
+func (r *run) onLoaded(start uint64, err error) {
+	if r.f.run != r {
+		return
+	}
+	if err != nil {
+		r.failure = err
+		return
+	}
+	rules, err := filter.New(r.info.Config.Filter, r.info.Config.CaseSensitive)
+	if err != nil {
+		r.failure = err
+		return
+	}
+	schema := r.lease.Schema()
+	r.changed, r.unwatch = schema.Watch()
+	r.planner = newPlanner(schema, rules, r.f.o.filterDDL, r.info.Config.ForceReplicate, start, r.info.TargetTs)
+	r.barrier = r.f.checkpoint
+	r.f.logger.Info("changefeed runs", zap.Uint64("checkpointTs", r.f.checkpoint),
+		zap.Uint64("epoch", r.epoch), zap.Int("tables", len(r.planner.tables)))
+}
+
+// close waits for the run's goroutines and releases what it held.
+func (r *run) close() {
+	r.cancel()
+	r.tasks.Wait()
+	if r.unwatch != nil {
+		r.unwatch()
+	}
+	if r.lease != nil {
+		r.lease.Release()
+	}
+	if r.sink != nil {
+		r.sink.Close()
+	}
+}
+
+// schemaChanged signals that the schema advanced; nil without a run.
+func (r *run) schemaChanged() <-chan struct{} {
+	if r == nil {
+		return nil
+	}
+	return r.changed
+}
+
+// step moves the run as far as it can go now. The error ends the run.
+func (r *run) step(ctx context.Context) error {
+	if r.failure != nil || r.planner == nil {
+		return r.failure
+	}
+	if err := r.planner.schema.Err(); err != nil {
+		return err
+	}
+	for {
+		barrier, err := r.planner.advance()
+		if err != nil {
+			return err
+		}
+		r.barrier = max(r.barrier, barrier)
+		r.dispatch()
+		r.advance()
+		if r.planner.next == nil || r.ddl != nil || r.f.checkpoint < r.planner.next.ts {
+			break
+		}
+		if len(r.planner.next.events) > 0 {
+			r.execute(ctx)
+			break
+		}
+		r.finishStep()
+	}
+	r.sendBarriers()
+	return nil
+}
+
+// minBarrier is the least TSO at which a DDL may still have to be executed.
+func (r *run) minBarrier() uint64 {
+	if r.planner.next != nil {
+		return r.planner.next.ts
+	}
+	return max(r.planner.done, r.f.checkpoint) + 1
+}
+
+// finished tells whether everything up to the target-ts is downstream.
+func (r *run) finished() bool {
+	target := r.info.TargetTs
+	return target != 0 && r.planner != nil && r.f.checkpoint >= target &&
+		r.planner.next == nil && r.planner.done >= target
+}
+
+// advance computes checkpoint and resolved-ts from what the captures report.
+func (r *run) advance() {
+	if !r.scheduled() {
+		return
+	}
+	checkpoint, resolved := r.barrier, uint64(math.MaxUint64)
+	for _, w := range r.works {
+		if w.tables > 0 {
+			checkpoint = min(checkpoint, w.progress.CheckpointTs)
+			resolved = min(resolved, w.progress.ResolvedTs)
+		}
+	}
+	if resolved == math.MaxUint64 {
+		resolved = r.barrier
+	}
+	f := r.f
+	if checkpoint > f.checkpoint {
+		f.checkpoint = checkpoint
+		f.movedAt = f.o.clock()
+		r.lease.Advance(min(checkpoint, r.planner.done))
+	}
+	f.resolved = max(f.resolved, resolved, f.checkpoint)
+}
+
+// scheduled tells whether every table has a place where it is confirmed.
+func (r *run) scheduled() bool {
+	if r.planner == nil || len(r.place) != len(r.planner.tables) {
+		return false
+	}
+	for _, w := range r.works {
+		if !w.confirmed() && w.started {
+			return false
+		}
+	}
+	return true
+}
+
+// dispatch gives every table without a place to a capture, and takes away
+// those that are no longer replicated.
+func (r *run) dispatch() {
+	r.dropTables()
+	fleet := r.f.o.fleet.snapshot()
+	if len(r.place) == len(r.planner.tables) || !fleet.settled || fleet.incompatible != nil || len(r.f.draining) > 0 {
+		return
+	}
+	var unplaced []int64
+	for id := range r.planner.tables {
+		if _, ok := r.place[id]; !ok {
+			unplaced = append(unplaced, id)
+		}
+	}
+	slices.Sort(unplaced)
+	var candidates []scheduler.Capture
+	for id, m := range fleet.members {
+		if m.conn == nil || m.liveness != model.LivenessAlive {
+			continue
+		}
+		c := scheduler.Capture{ID: id}
+		if w := r.works[id]; w != nil {
+			c.Load = w.tables
+		}
+		candidates = append(candidates, c)
+	}
+	for capture, tables := range scheduler.Assign(unplaced, candidates) {
+		r.add(capture, fleet.members[capture].conn, tables)
+	}
+}
+
+// add starts tables on a capture, from the checkpoint on.
+func (r *run) add(capture model.CaptureID, conn Conn, tables []int64) {
+	w := r.works[capture]
+	if w == nil {
+		w = &work{}
+		r.works[capture] = w
+	}
+	w.conn = conn
+	order := r.order()
+	if !w.started {
+		info, err := json.Marshal(r.info)
+		if err != nil {
+			r.failure = fmt.Errorf("encode changefeed info: %w", err)
+			return
+		}
+		order.Start, w.started = info, true
+	}
+	order.Add = make([]*peerpb.SpanStart, len(tables))
+	for i, id := range tables {
+		order.Add[i] = &peerpb.SpanStart{Span: &peerpb.Span{TableId: id}, CheckpointTs: r.f.checkpoint}
+		r.place[id] = capture
+	}
+	w.tables += len(tables)
+	w.lastChange, w.barrierSent = order.Seq, r.barrier
+	r.tables = nil
+	conn.Send(order)
+}
+
+// order makes an order that changes spans.
+func (r *run) order() *peerpb.Order {
+	r.seq++
+	return &peerpb.Order{Feed: peer.FeedKey(r.f.id, r.epoch), Seq: r.seq, BarrierTs: r.barrier}
+}
+
+// dropTables takes tables from captures that are not to be replicated any
+// more. Their rows up to the barrier are downstream.
+func (r *run) dropTables() {
+	var dropped map[model.CaptureID][]*peerpb.Span
+	for id, capture := range r.place {
+		if _, ok := r.planner.tables[id]; ok {
+			continue
+		}
+		if dropped == nil {
+			dropped = map[model.CaptureID][]*peerpb.Span{}
+		}
+		dropped[capture] = append(dropped[capture], &peerpb.Span{TableId: id})
+		delete(r.place, id)
+	}
+	for capture, spans := range dropped {
+		w := r.works[capture]
+		w.tables -= len(spans)
+		order := r.order()
+		order.Remove = spans
+		w.lastChange, w.barrierSent = order.Seq, r.barrier
+		r.tables = nil
+		if w.conn != nil {
+			w.conn.Send(order)
+		}
+	}
+}
+
+func (r *run) sendBarriers() {
+	for _, w := range r.works {
+		if w.started && w.conn != nil && w.barrierSent < r.barrier {
+			w.barrierSent = r.barrier
+			w.conn.Send(&peerpb.Order{Feed: peer.FeedKey(r.f.id, r.epoch), Seq: r.seq, BarrierTs: r.barrier})
+		}
+	}
+}
+
+// onReport takes a capture's newest progress over.
+func (r *run) onReport(capture model.CaptureID, report *peerpb.FeedReport) {
+	w := r.works[capture]
+	if w == nil {
+		return
+	}
+	w.progress = report
+	if report.Stopped && report.Error == nil {
+		// It ended there without a reason: give the tables out again.
+		r.forget(capture)
+	}
+}
+
+// onAttached rebuilds a capture's part of the placement from what it says it
+// holds: nothing when the report is nil.
+func (r *run) onAttached(capture model.CaptureID, conn Conn, report *peerpb.FeedReport) {
+	old := r.works[capture]
+	if old == nil && report == nil {
+		return
+	}
+	w := &work{conn: conn}
+	r.works[capture], r.tables = w, nil
+	held := map[int64]struct{}{}
+	if report != nil {
+		r.seq = max(r.seq, report.Applied)
+		w.started, w.progress, w.lastChange = true, report, report.Applied
+		for _, span := range report.Held {
+			held[span.TableId] = struct{}{}
+		}
+	}
+	maps.DeleteFunc(r.place, func(id int64, at model.CaptureID) bool {
+		_, ok := held[id]
+		return at == capture && !ok
+	})
+	var foreign []*peerpb.Span
+	for id := range held {
+		if at, ok := r.place[id]; ok && at != capture {
+			foreign = append(foreign, &peerpb.Span{TableId: id})
+			continue
+		}
+		r.place[id] = capture
+		w.tables++
+	}
+	if len(foreign) > 0 {
+		order := r.order()
+		order.Remove = foreign
+		w.lastChange = order.Seq
+		conn.Send(order)
+	}
+}
+
+// onDetached notes that a capture's stream broke. It works on.
+func (r *run) onDetached(capture model.CaptureID) {
+	if w := r.works[capture]; w != nil {
+		w.conn = nil
+	}
+}
+
+// forget gives up what a lost capture did: its tables need a new place.
+func (r *run) forget(capture model.CaptureID) {
+	if _, ok := r.works[capture]; !ok {
+		return
+	}
+	delete(r.works, capture)
+	maps.DeleteFunc(r.place, func(_ int64, at model.CaptureID) bool { return at == capture })
+	r.tables = nil
+}
+
+// ddlExec is a step on its way downstream; its task tells where it is.
+type ddlExec struct {
+	since time.Time
+	query atomic.Pointer[string]
+	sink  atomic.Pointer[DDLSink]
+}
+
+// execute sends the planned step downstream, in the background. Before that
+// the checkpoint is stored: if the owner dies after the DDL took effect, no
+// row from before it is sent again under the old schema.
+func (r *run) execute(ctx context.Context) {
+	next := r.planner.next
+	if !r.f.modify(ctx, func(feed *etcdmeta.Feed) { r.f.fillStatus(feed) }) {
+		return
+	}
+	exec := &ddlExec{since: r.f.o.clock()}
+	exec.query.Store(&next.events[0].Query)
+	r.ddl = exec
+	r.f.logger.Info("executing DDL downstream", zap.Uint64("commitTs", next.ts), zap.String("query", next.events[0].Query))
+	r.tasks.Go(func() {
+		err := r.writeDDLs(next.events, exec)
+		r.f.post(func() { r.onExecuted(ctx, err) })
+	})
+}
+
+// writeDDLs executes the events in order, opening the sink if there is none.
+func (r *run) writeDDLs(events []*model.DDLEvent, exec *ddlExec) error {
+	if r.sink == nil {
+		sink, err := r.f.o.openSink(r.ctx, r.info)
+		if err != nil {
+			return err
+		}
+		r.sink = sink
+	}
+	exec.sink.Store(&r.sink)
+	for _, ev := range events {
+		exec.query.Store(&ev.Query)
+		if err := r.sink.WriteDDL(r.ctx, ev); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *run) onExecuted(ctx context.Context, err error) {
+	r.ddl = nil
+	if r.f.run != r {
+		return
+	}
+	if err != nil {
+		r.failure = err
+		return
+	}
+	r.f.logger.Info("executed DDL downstream", zap.Uint64("commitTs", r.planner.next.ts))
+	r.finishStep()
+	// Stored at once, so that a restart does not execute it again.
+	r.f.modify(ctx, func(feed *etcdmeta.Feed) { r.f.fillStatus(feed) })
+}
+
+// finishStep goes on behind the planned step.
+func (r *run) finishStep() {
+	r.f.checkpoint = max(r.f.checkpoint, r.planner.next.ts)
+	r.planner.finish()
+	r.tables = nil
+}
