@@ -87,6 +87,9 @@ func decodeInfo(id model.ChangefeedID, value []byte) (*ChangefeedInfo, error) {
 		return nil, fmt.Errorf("changefeed info of %s: %w", id, err)
 	}
 	info.Namespace, info.ID = id.Namespace, id.ID
+	if info.Config == nil {
+		info.Config = config.DefaultReplicaConfig()
+	}
 	if info.State == "error" { // written by 5.x to 7.2
 		info.State = model.StatePending
 	}

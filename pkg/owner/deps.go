@@ -7,6 +7,7 @@ import (
 	"github.com/tidemark/tidemark/pkg/etcdmeta"
 	"github.com/tidemark/tidemark/pkg/model"
 	"github.com/tidemark/tidemark/pkg/peer/peerpb"
+	"github.com/tidemark/tidemark/pkg/sink"
 )
 
 // Upstream is the cluster that the changefeeds read from.
@@ -50,13 +51,13 @@ type Schema interface {
 	DDLs(after, upTo uint64) []*model.DDLEvent
 }
 
-// DDLSink is the downstream, as far as the owner writes to it.
+// DDLSink is the downstream, as far as the owner writes to it: a sink.Sink.
 type DDLSink interface {
 	// WriteDDL returns when the DDL is durable downstream. It retries inside;
 	// an error is final for this sink.
 	WriteDDL(ctx context.Context, ev *model.DDLEvent) error
-	// Stall says what the sink waits for; nil when it works.
-	Stall() *model.Stall
+	// Status says what the sink waits for.
+	Status() sink.Status
 	Close()
 }
 

@@ -422,6 +422,9 @@ func (f *feed) onAttached(capture model.CaptureID, conn Conn, report *peerpb.Fee
 		f.run.onAttached(capture, conn, report)
 		return
 	}
+	if f.run != nil {
+		f.run.onAttached(capture, conn, nil)
+	}
 	f.sendStop(conn, capture, report.Feed.Epoch)
 }
 

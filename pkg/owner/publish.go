@@ -139,9 +139,11 @@ func (d *ddlExec) fill(s *model.Stall) {
 	s.Reason, s.Since = model.StallDDL, d.since
 	s.Detail = *d.query.Load()
 	if sink := d.sink.Load(); sink != nil {
-		if trouble := (*sink).Stall(); trouble != nil {
+		if trouble := (*sink).Status(); trouble.Reason != "" {
 			s.Detail += ": " + trouble.Detail
-			s.RetryAt = trouble.RetryAt
+			if !trouble.RetryAt.IsZero() {
+				s.RetryAt = &trouble.RetryAt
+			}
 		}
 	}
 }
