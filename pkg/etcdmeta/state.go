@@ -47,8 +47,15 @@ type Changes struct {
 }
 
 // Load reads the whole state.
-func (c *Client) Load(ctx context.Context) (*State, error) {
-	resp, err := c.get(ctx, c.keys.Prefix(), clientv3.WithPrefix())
+func (c *Client) Load(ctx context.Context) (*State, error) { return c.load(ctx, c.keys.Prefix()) }
+
+// LoadMeta reads captures and election only.
+func (c *Client) LoadMeta(ctx context.Context) (*State, error) {
+	return c.load(ctx, c.keys.MetaPrefix())
+}
+
+func (c *Client) load(ctx context.Context, prefix string) (*State, error) {
+	resp, err := c.get(ctx, prefix, clientv3.WithPrefix())
 	if err != nil {
 		return nil, err
 	}

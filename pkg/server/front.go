@@ -1,0 +1,108 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	stderrors "errors"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/soheilhy/cmux"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/tidemark/tidemark/api"
+)
+
+// keepaliveTime and keepaliveTimeout find streams between captures whose
+// other end is gone without a word.
+const (
+	keepaliveTime    = 10 * time.Second
+	keepaliveTimeout = 5 * time.Second
+)
+
+// front is the one port: HTTP and gRPC, told apart by how a connection begins.
+type front struct {
+	logger *zap.Logger
+	mux    cmux.CMux
+	http   *http.Server
+	grpc   *grpc.Server
+	tasks  sync.WaitGroup
+	failed chan error
+}
+
+// serve starts to answer on the listener.
+func (s *Server) serve(listener net.Listener) (*front, error) {
+	if s.tls != nil {
+		listener = tls.NewListener(listener, s.tls)
+	}
+	f := &front{
+		logger: s.logger, mux: cmux.New(listener),
+		http: api.NewServer(api.NewHandler(s.apiOptions())),
+		grpc: grpc.NewServer(
+			grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveTime, Timeout: keepaliveTimeout}),
+			grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveTime / 2, PermitWithoutStream: true}),
+			grpc.MaxRecvMsgSize(s.o.Config.Debug.Messages.MaxRecvMsgSize),
+		),
+		failed: make(chan error, 3),
+	}
+	s.hub.Register(f.grpc)
+	grpcListener := f.mux.MatchWithWriters(cmux.HTTP2MatchHeaderFieldSendSettings("content-type", "application/grpc"))
+	httpListener := api.LimitListener(f.mux.Match(cmux.Any()))
+	f.start(func() error { return f.grpc.Serve(grpcListener) })
+	f.start(func() error { return f.http.Serve(httpListener) })
+	f.start(f.mux.Serve)
+	s.logger.Info("http server is running", zap.String("addr", s.Addr()), zap.String("advertise-addr", s.advertiseAddr()))
+	return f, nil
+}
+
+func (f *front) start(serve func() error) {
+	f.tasks.Go(func() { f.failed <- serve() })
+}
+
+// wait returns when ctx ends, or with the error of a part that failed.
+func (f *front) wait(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-f.failed:
+		return err
+	}
+}
+
+// stop lets running requests end for a while and closes everything.
+func (f *front) stop() {
+	ctx, cancel := context.WithTimeout(context.Background(), httpStopTimeout)
+	defer cancel()
+	if err := f.http.Shutdown(ctx); err != nil && !stderrors.Is(err, cmux.ErrListenerClosed) {
+		f.logger.Info("requests were cut off by the stop", zap.Error(err))
+	}
+	_ = f.http.Close()
+	f.grpc.Stop()
+	f.mux.Close()
+	f.tasks.Wait()
+}
+
+// dialPeer makes a connection to another capture's port. TLS is done by the
+// dialer, because the listener offers no protocol negotiation, on which the
+// gRPC client's own TLS insists.
+func (s *Server) dialPeer(addr string) (*grpc.ClientConn, error) {
+	size := s.o.Config.Debug.Messages.MaxRecvMsgSize
+	return grpc.NewClient("passthrough:///"+addr,
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(s.dialTLS),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(size)),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveTime, Timeout: keepaliveTimeout}),
+	)
+}
+
+func (s *Server) dialTLS(ctx context.Context, addr string) (net.Conn, error) {
+	if s.client == nil {
+		return (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+	}
+	return (&tls.Dialer{Config: s.client}).DialContext(ctx, "tcp", addr)
+}

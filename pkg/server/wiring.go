@@ -1,0 +1,153 @@
+package server
+
+import (
+	"context"
+	"time"
+
+	"github.com/tidemark/tidemark/pkg/config"
+	"github.com/tidemark/tidemark/pkg/etcdmeta"
+	"github.com/tidemark/tidemark/pkg/model"
+	"github.com/tidemark/tidemark/pkg/owner"
+	"github.com/tidemark/tidemark/pkg/processor"
+	"github.com/tidemark/tidemark/pkg/schema"
+	"github.com/tidemark/tidemark/pkg/server/agent"
+	"github.com/tidemark/tidemark/pkg/service"
+	"github.com/tidemark/tidemark/pkg/sink"
+	"github.com/tidemark/tidemark/pkg/sink/factory"
+	"github.com/tidemark/tidemark/pkg/upstream"
+	"github.com/tidemark/tidemark/pkg/upstream/changes"
+)
+
+// defaultSourceID marks transactions downstream unless the cluster has an id
+// of its own for that.
+const defaultSourceID = 1
+
+// ownerOptions wires one term.
+func (s *Server) ownerOptions(r *registration, fence etcdmeta.Fence) owner.Options {
+	return owner.Options{
+		Self: r.info, Meta: s.meta.AsOwner(fence), Hub: s.hub,
+		UpstreamID: s.upstream.ClusterID(), Upstream: s.upstream,
+		Schemas: ownerSchemas{s.schemas}, FilterDDL: schema.FilterDDL,
+		OpenSink: func(ctx context.Context, info *etcdmeta.ChangefeedInfo) (owner.DDLSink, error) {
+			return factory.New(ctx, s.sinkOptions(info.FeedID(), info.SinkURI, info.Config))
+		},
+		GCServiceID: s.gcService,
+		GCTTL:       time.Duration(s.o.Config.GCTTL) * time.Second,
+		SessionTTL:  time.Duration(s.o.Config.CaptureSessionTTL) * time.Second,
+		Logger:      s.logger, Metrics: s.metrics,
+	}
+}
+
+// newProcessor makes the processor of a run.
+func (s *Server) newProcessor(info *etcdmeta.ChangefeedInfo) (agent.Processor, error) {
+	return processor.New(processor.Options{
+		ID: info.FeedID(), Epoch: info.Epoch, Config: info.Config, SinkURI: info.SinkURI, TargetTs: info.TargetTs,
+		Changes: processor.FromClient(s.upstream.Changes()),
+		Schemas: processor.FromRegistry(s.schemas),
+		Clock:   s.upstream, Sorter: s.sorter,
+		NewSink: func(ctx context.Context) (sink.Sink, error) {
+			return factory.New(ctx, s.sinkOptions(info.FeedID(), info.SinkURI, info.Config))
+		},
+		Logger: s.logger, Registerer: s.o.Registry,
+	}), nil
+}
+
+func (s *Server) sinkOptions(id model.ChangefeedID, uri config.SinkURI, cfg *config.ReplicaConfig) sink.Options {
+	return sink.Options{
+		Changefeed: id, URI: uri, Config: cfg, TimeZone: s.location, SourceID: defaultSourceID,
+		Logger: s.logger, Registerer: s.o.Registry,
+	}
+}
+
+// probe opens a downstream and closes it again.
+func (s *Server) probe(ctx context.Context, t service.Target) error {
+	return factory.Probe(ctx, s.sinkOptions(t.ID, t.URI, t.Config))
+}
+
+// tablesAt lists every table as of a TSO.
+func (s *Server) tablesAt(ctx context.Context, ts uint64) ([]*model.Table, func(), error) {
+	lease, err := s.schemas.Acquire(ctx, ts)
+	if err != nil {
+		return nil, nil, err
+	}
+	return lease.Store().Tables(ts), lease.Release, nil
+}
+
+// dialPD connects to the PD cluster that a request names.
+func (s *Server) dialPD(ctx context.Context, addr service.PDAddress) (service.Upstream, func(), error) {
+	up, err := upstream.Connect(ctx, upstream.Config{
+		PDEndpoints: addr.Endpoints,
+		Security:    upstream.Security{CAPath: addr.CAPath, CertPath: addr.CertPath, KeyPath: addr.KeyPath},
+		Version:     s.o.Version, Logger: s.logger,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return up, up.Close, nil
+}
+
+// node is this capture as the API sees it.
+type node struct{ s *Server }
+
+func (n node) Capture() (model.CaptureInfo, bool) {
+	if r := n.s.current.Load(); r != nil {
+		return r.info, true
+	}
+	return model.CaptureInfo{}, false
+}
+
+func (n node) Owner() (service.Owner, bool) {
+	if term := n.s.term.Load(); term != nil {
+		return term, true
+	}
+	return nil, false
+}
+
+func (n node) Liveness() model.Liveness { return model.Liveness(n.s.liveness.Load()) }
+
+func (n node) Ready() bool { return n.s.ready.Load() }
+
+// ownerSchemas gives the owner the shared schema registry.
+type ownerSchemas struct{ registry *schema.Registry }
+
+func (o ownerSchemas) Acquire(ctx context.Context, ts uint64) (owner.Lease, error) {
+	lease, err := o.registry.Acquire(ctx, ts)
+	if err != nil {
+		return nil, err
+	}
+	return ownerLease{lease}, nil
+}
+
+type ownerLease struct{ *schema.Lease }
+
+func (l ownerLease) Schema() owner.Schema { return l.Store() }
+
+// schemaUpstream lets the schema read from and subscribe to the upstream.
+type schemaUpstream struct{ up *upstream.Upstream }
+
+func (u schemaUpstream) CurrentTSO(ctx context.Context) (uint64, error) { return u.up.CurrentTSO(ctx) }
+
+func (u schemaUpstream) Get(ctx context.Context, ts uint64, key []byte) ([]byte, error) {
+	return u.up.Storage().Snapshot(ts).Get(ctx, key)
+}
+
+func (u schemaUpstream) Scan(ctx context.Context, ts uint64, start, end []byte, fn func(key, value []byte) error) error {
+	it, err := u.up.Storage().Snapshot(ts).Iter(ctx, start, end)
+	if err != nil {
+		return err
+	}
+	defer it.Close()
+	for it.Valid() {
+		if err := fn(it.Key(), it.Value()); err != nil {
+			return err
+		}
+		if err := it.Next(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (u schemaUpstream) Subscribe(o changes.Options) schema.Subscription {
+	return u.up.Changes().Subscribe(o)
+}
