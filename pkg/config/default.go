@@ -1,6 +1,9 @@
 package config
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // The defaults that more than one place needs.
 const (
@@ -105,6 +108,17 @@ func (c *ReplicaConfig) Complete() {
 	setDefault(&c.SyncedStatus, DefaultSyncedStatusConfig)
 	if c.MemoryQuota == 0 {
 		c.MemoryQuota = DefaultMemoryQuota
+	}
+	dropNil(&c.Sink.DispatchRules)
+	dropNil(&c.Sink.ColumnSelectors)
+	dropNil(&c.Filter.EventFilters)
+}
+
+// dropNil takes null entries out of a list, in a copy.
+func dropNil[T any](list *[]*T) {
+	isNil := func(p *T) bool { return p == nil }
+	if slices.ContainsFunc(*list, isNil) {
+		*list = slices.DeleteFunc(slices.Clone(*list), isNil)
 	}
 }
 

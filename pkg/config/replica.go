@@ -3,7 +3,10 @@
 // (kebab-case); the API's snake_case models live with the API.
 package config
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // ReplicaConfig is the configuration of one changefeed.
 type ReplicaConfig struct {
@@ -46,6 +49,11 @@ type FilterConfig struct {
 // HasLists tells whether the old selection by lists is in force.
 func (f *FilterConfig) HasLists() bool {
 	return len(f.Rules) == 0 && len(f.DoTables)+len(f.DoDBs)+len(f.IgnoreTables)+len(f.IgnoreDBs) > 0
+}
+
+// String is how error texts show the section.
+func (f *FilterConfig) String() string {
+	return fmt.Sprintf("&{%v %v %v}", f.Rules, f.IgnoreTxnStartTs, f.EventFilters)
 }
 
 // FilterTable names one table in the old lists.

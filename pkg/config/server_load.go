@@ -121,7 +121,13 @@ func validateClusterID(id string) error {
 }
 
 // Location is the time zone in which the server shows and compares times.
-func (c *ServerConfig) Location() (*time.Location, error) { return LoadLocation(c.TZ) }
+func (c *ServerConfig) Location() (*time.Location, error) {
+	loc, err := LoadLocation(c.TZ)
+	if err != nil {
+		return nil, fmt.Errorf("can not load timezone, please specify the timezone through --tz: %w", err)
+	}
+	return loc, nil
+}
 
 // LoadLocation finds a zone by name; "", system and local are the machine's.
 func LoadLocation(name string) (*time.Location, error) {
@@ -129,11 +135,7 @@ func LoadLocation(name string) (*time.Location, error) {
 	case "", "system", "local":
 		return time.Local, nil
 	default:
-		loc, err := time.LoadLocation(name)
-		if err != nil {
-			return nil, fmt.Errorf("can not load timezone, please specify the timezone through --tz: %w", err)
-		}
-		return loc, nil
+		return time.LoadLocation(name)
 	}
 }
 

@@ -1,0 +1,60 @@
+package api
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tidemark/tidemark/pkg/service/servicetest"
+)
+
+// FuzzCreate: whatever the body, the answer is a documented one, and a
+// refusal leaves nothing behind.
+func FuzzCreate(f *testing.F) {
+	for _, body := range []string{
+		`{"changefeed_id":"a","sink_uri":"blackhole://"}`,
+		`{"changefeed_id":"a","sink_uri":"mysql://r:p@h/?transaction-atomicity=table","replica_config":{"sink":{"mysql_config":{"worker_count":1}}}}`,
+		`{"sink_uri":"kafka://h/t?protocol=simple","replica_config":{"sink":{"kafka_config":{"large_message_handle":{"large_message_handle_option":"claim-check"}}}}}`,
+		`{"sink_uri":"file:///x?protocol=csv","replica_config":{"sink":{"csv":{"delimiter":"\n"}}}}`,
+		`{"sink_uri":"blackhole://","replica_config":{"consistent":{"level":"eventual","memory_usage":null},"filter":{"event_filters":[null]}}}`,
+		`{"sink_uri":"blackhole://","replica_config":{"sink":{"dispatchers":[null],"column_selectors":[null]},"integrity":null}}`,
+		`{"start_ts":-1}`, `[]`, `null`, ``,
+	} {
+		f.Add(body)
+	}
+	f.Fuzz(func(t *testing.T, body string) {
+		for _, path := range []string{"/api/v1/changefeeds", "/api/v2/changefeeds"} {
+			c := servicetest.New()
+			w := call(handlerFor(c), "POST", path, body)
+			switch w.Code {
+			case 200, 202:
+				require.NotNil(t, c.StoredUpstream())
+			case 400, 500:
+				var answer map[string]string
+				require.NoError(t, json.Unmarshal(w.Body.Bytes(), &answer), w.Body.String())
+				require.Contains(t, answer, "error_code")
+				require.NotEmpty(t, answer["error_msg"])
+				require.Nil(t, c.StoredUpstream())
+				require.Empty(t, c.SafePoints())
+			default:
+				t.Fatalf("status %d", w.Code)
+			}
+		}
+	})
+}
+
+// BenchmarkGet is the read path: the snapshot is encoded, nothing else.
+func BenchmarkGet(b *testing.B) {
+	h := handlerFor(populated())
+	for name, path := range map[string]string{
+		"one": "/api/v2/changefeeds/test1", "list": "/api/v2/changefeeds", "health": "/api/v2/health", "v1": "/api/v1/changefeeds/test1",
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				call(h, "GET", path, "")
+			}
+		})
+	}
+}
