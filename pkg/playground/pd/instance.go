@@ -121,7 +121,7 @@ func (in *instance) etcdConfig(host string) *embed.Config {
 	advertise := url.URL{Scheme: "http", Host: advertised(in.opts, in.port)}
 	cfg.ListenClientUrls = []url.URL{listen}
 	cfg.AdvertiseClientUrls = []url.URL{advertise}
-	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(in.log.Named("etcd"))
+	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(in.log.Named("etcd").WithOptions(zap.IncreaseLevel(zap.WarnLevel)))
 	cfg.ServiceRegister = in.register
 	cfg.UserHandlers = map[string]http.Handler{"/pd/": in.httpHandler()}
 	for path, h := range in.opts.Handlers {
@@ -164,7 +164,7 @@ func (in *instance) load(ctx context.Context) error {
 		return err
 	}
 	in.docs = &documents{kv: in.kv, prefix: prefix + "documents/"}
-	return nil
+	return initResourceGroups(ctx, in.kv)
 }
 
 // loadClusterID makes up an ID at the first start: clients recognise a cluster by it.

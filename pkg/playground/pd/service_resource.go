@@ -15,8 +15,9 @@ import (
 
 const (
 	defaultGroup = "default"
-	// groupPrefix is where clients watch for changes of the groups.
-	groupPrefix = "resource_group/settings/"
+	// groupPrefix and controllerKey are where clients look for the groups and their own settings, and for changes.
+	groupPrefix   = "resource_group/settings/"
+	controllerKey = "resource_group/controller"
 )
 
 // resourceService is resource_manager.ResourceManager: it keeps the groups and grants every token that is asked for.
@@ -37,15 +38,31 @@ func defaultResourceGroup() *rmpb.ResourceGroup {
 	}
 }
 
+// initResourceGroups stores what clients expect to find in every cluster.
+func initResourceGroups(ctx context.Context, kv *clientv3.Client) error {
+	group, err := defaultResourceGroup().Marshal()
+	if err != nil {
+		return fmt.Errorf("pd: encode the default resource group: %w", err)
+	}
+	for key, value := range map[string]string{
+		groupPrefix + defaultGroup: string(group),
+		controllerKey:              "{}", // the clients' own defaults
+	} {
+		missing := clientv3.Compare(clientv3.CreateRevision(key), "=", 0)
+		if _, err := kv.Txn(ctx).If(missing).Then(clientv3.OpPut(key, value)).Commit(); err != nil {
+			return fmt.Errorf("pd: init resource groups: %w", err)
+		}
+	}
+	return nil
+}
+
+// group returns nil when there is none of that name.
 func (s *resourceService) group(ctx context.Context, name string) (*rmpb.ResourceGroup, error) {
 	got, err := s.kv.Get(ctx, groupPrefix+name)
 	if err != nil {
 		return nil, status.Error(codes.Unavailable, err.Error())
 	}
 	if len(got.Kvs) == 0 {
-		if name == defaultGroup {
-			return defaultResourceGroup(), nil
-		}
 		return nil, nil
 	}
 	g := &rmpb.ResourceGroup{}
@@ -78,17 +95,12 @@ func (s *resourceService) ListResourceGroups(ctx context.Context, _ *rmpb.ListRe
 		return nil, status.Error(codes.Unavailable, err.Error())
 	}
 	resp := &rmpb.ListResourceGroupsResponse{}
-	hasDefault := false
 	for _, item := range got.Kvs {
 		g := &rmpb.ResourceGroup{}
 		if err := g.Unmarshal(item.Value); err != nil {
 			return nil, status.Error(codes.DataLoss, err.Error())
 		}
-		hasDefault = hasDefault || g.Name == defaultGroup
 		resp.Groups = append(resp.Groups, g)
-	}
-	if !hasDefault {
-		resp.Groups = append(resp.Groups, defaultResourceGroup())
 	}
 	return resp, nil
 }
