@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -12,9 +11,6 @@ import (
 
 	"github.com/tidemark/tidemark/pkg/config"
 )
-
-// defaultDataDir is used when no data directory is given.
-const defaultDataDir = "/tmp/cdc_data"
 
 // serverOptions is a checked command line.
 type serverOptions struct {
@@ -51,9 +47,6 @@ func newServerCommand(run serverRunner) *cobra.Command {
 			cmd.SilenceUsage = true
 			for _, w := range o.warnings {
 				fmt.Fprintf(cmd.ErrOrStderr(), "\x1b[93m[WARN] %s\x1b[0m\n", w)
-			}
-			if err := prepareDataDir(o.config); err != nil {
-				return err
 			}
 			return run(cmd, o)
 		},
@@ -108,9 +101,9 @@ func (f *serverFlags) complete(flags *pflag.FlagSet) (*serverOptions, error) {
 	}
 	if c.DataDir == "" {
 		warnings = append(warnings, "TiCDC server data-dir is not set. Please use `cdc server --data-dir` to start the cdc server if possible.")
-		c.DataDir = defaultDataDir
+	} else {
+		c.Sorter.SortDir = filepath.Join(c.DataDir, "tmp", "sorter")
 	}
-	c.Sorter.SortDir = filepath.Join(c.DataDir, "tmp", "sorter")
 	pd, err := parsePD(f.pd, c.Security.TLSEnabled())
 	if err != nil {
 		return nil, err
@@ -191,26 +184,4 @@ func parsePD(text string, tls bool) ([]string, error) {
 		endpoints = append(endpoints, ep)
 	}
 	return endpoints, nil
-}
-
-// prepareDataDir makes sure that the server can work in its directory.
-func prepareDataDir(c *config.ServerConfig) error {
-	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
-		return fmt.Errorf("data directory: %w", err)
-	}
-	probe, err := os.CreateTemp(c.DataDir, ".writable-*")
-	if err != nil {
-		return fmt.Errorf("data directory is not writable: %w", err)
-	}
-	name := probe.Name()
-	if err := probe.Close(); err != nil {
-		return err
-	}
-	if err := os.Remove(name); err != nil {
-		return err
-	}
-	if _, err := os.ReadDir(c.DataDir); err != nil {
-		return fmt.Errorf("data directory is not readable: %w", err)
-	}
-	return nil
 }
