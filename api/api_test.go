@@ -121,6 +121,11 @@ func TestAnswers(t *testing.T) {
 		{"v1_unhealthy", "GET", "/api/v1/health", "", change(func(c *servicetest.Cluster) {
 			c.SetView(func(v *owner.View) { v.Incompatible = stderrors.New("versions") })
 		})},
+		{"v1_update", "PUT", "/api/v1/changefeeds/test1", `{"mounter_worker_num":32}`, stopped},
+		{"v1_update_same", "PUT", "/api/v1/changefeeds/test1", `{"mounter_worker_num":16}`, stopped},
+		{"v1_update_running", "PUT", "/api/v1/changefeeds/test1", `{bad`, healthy},
+		{"v1_update_bad_body", "PUT", "/api/v1/changefeeds/test1", `{"mounter_worker_num":"x"}`, stopped},
+		{"v1_update_target", "PUT", "/api/v1/changefeeds/test1", `{"target_ts":32}`, stopped},
 		{"v1_get_unknown", "GET", "/api/v1/changefeeds/nope", "", healthy},
 		{"v1_get_bad_id", "GET", "/api/v1/changefeeds/a_b", "", healthy},
 		{"v1_delete_unknown", "DELETE", "/api/v1/changefeeds/nope", "", healthy},
@@ -159,6 +164,14 @@ func TestAnswers(t *testing.T) {
 		{"v2_log", "POST", "/api/v2/log", `{"log_level":"debug"}`, healthy},
 		{"v2_tso", "POST", "/api/v2/tso", `{}`, healthy},
 		// v2 errors.
+		{"v2_update", "PUT", "/api/v2/changefeeds/test1", `{"sink_uri":"blackhole://","replica_config":{"filter":{"rules":["a.*"]},"memory_quota":5}}`, stopped},
+		{"v2_update_documented", "PUT", "/api/v2/changefeeds/test1", `{"target_ts":32}`, stopped},
+		{"v2_update_same", "PUT", "/api/v2/changefeeds/test1", `{}`, stopped},
+		{"v2_update_running", "PUT", "/api/v2/changefeeds/test1", `{bad`, healthy},
+		{"v2_update_partial_integrity", "PUT", "/api/v2/changefeeds/test1", `{"replica_config":{"integrity":{"integrity_check_level":"none"}}}`, stopped},
+		{"v2_update_bad_rule", "PUT", "/api/v2/changefeeds/test1", `{"replica_config":{"filter":{"rules":["rule"]}}}`, stopped},
+		{"v2_update_bad_uri", "PUT", "/api/v2/changefeeds/test1", `{"sink_uri":"mysql://h/?protocol=canal"}`, stopped},
+		{"v2_update_malformed", "PUT", "/api/v2/changefeeds/test1", ``, stopped},
 		{"v2_get_unknown", "GET", "/api/v2/changefeeds/nope?namespace=ns", "", healthy},
 		{"v2_create_no_uri", "POST", "/api/v2/changefeeds", `{}`, healthy},
 		{"v2_create_duplicate", "POST", "/api/v2/changefeeds", `{"changefeed_id":"test1","sink_uri":"blackhole://"}`, healthy},

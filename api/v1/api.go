@@ -43,6 +43,7 @@ func Register(g *gin.RouterGroup, a *API, forward gin.HandlerFunc) {
 	feeds.GET("", a.listChangefeeds)
 	feeds.GET("/:changefeed_id", a.getChangefeed)
 	feeds.POST("", a.createChangefeed)
+	feeds.PUT("/:changefeed_id", a.updateChangefeed)
 	feeds.DELETE("/:changefeed_id", a.deleteChangefeed)
 	feeds.POST("/:changefeed_id/pause", a.pauseChangefeed)
 	feeds.POST("/:changefeed_id/resume", a.resumeChangefeed)

@@ -39,11 +39,16 @@ type SinkConfig struct {
 	Protocal *string `json:"protocal"`
 }
 
-// replicaConfig is what the request asks for.
+// replicaConfig is what a create asks for.
 func (r *ChangefeedConfig) replicaConfig() *config.ReplicaConfig {
 	cfg := config.DefaultReplicaConfig()
 	cfg.ForceReplicate = r.ForceReplicate
 	cfg.IgnoreIneligibleTable = r.IgnoreIneligibleTable
+	return r.apply(cfg)
+}
+
+// apply sets what both create and update may change; zero means not given.
+func (r *ChangefeedConfig) apply(cfg *config.ReplicaConfig) *config.ReplicaConfig {
 	if len(r.FilterRules) != 0 {
 		cfg.Filter.Rules = r.FilterRules
 	}
@@ -79,6 +84,35 @@ func (a *API) createChangefeed(c *gin.Context) {
 		EmptyURI: "sink-uri is empty, can't not create a changefeed without sink-uri",
 	})
 	accepted(c, err)
+}
+
+// updateChangefeed shows a decode error bare, without a code.
+func (a *API) updateChangefeed(c *gin.Context) {
+	id := feedID(c)
+	// The state decides before the body is looked at.
+	if _, err := a.service.Updatable(c.Request.Context(), id); err != nil {
+		middleware.Fail(c, err)
+		return
+	}
+	var req ChangefeedConfig
+	if err := wire.Decode(bodyOf(c), &req); err != nil {
+		middleware.FailDecode(c, err)
+		return
+	}
+	update := service.UpdateRequest{
+		ID: id, TargetTs: req.TargetTs, SinkURI: config.SinkURI(req.SinkURI),
+		TargetText: "can not update target-ts:%d less than start-ts:%d",
+	}
+	if req.changesConfig() {
+		update.Config = req.apply
+	}
+	_, _, err := a.service.Update(c.Request.Context(), update)
+	accepted(c, err)
+}
+
+// changesConfig tells whether an update touches the configuration.
+func (r *ChangefeedConfig) changesConfig() bool {
+	return len(r.FilterRules) > 0 || len(r.IgnoreTxnStartTs) > 0 || r.MounterWorkerNum != 0 || r.SinkConfig != nil
 }
 
 // accepted answers a write: 202 without a body.

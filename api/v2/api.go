@@ -43,6 +43,7 @@ func Register(g *gin.RouterGroup, a *API, forward gin.HandlerFunc) {
 	feeds.POST("", a.createChangefeed)
 	feeds.GET("", a.listChangefeeds)
 	feeds.GET("/:changefeed_id", a.getChangefeed)
+	feeds.PUT("/:changefeed_id", a.updateChangefeed)
 	feeds.DELETE("/:changefeed_id", a.deleteChangefeed)
 	feeds.GET("/:changefeed_id/meta_info", a.getMetaInfo)
 	feeds.POST("/:changefeed_id/pause", a.pauseChangefeed)

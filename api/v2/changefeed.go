@@ -127,6 +127,36 @@ func (a *API) createChangefeed(c *gin.Context) {
 	c.JSON(http.StatusOK, out)
 }
 
+// updateChangefeed takes a given configuration as a whole: what it leaves out
+// is not taken from the present one.
+func (a *API) updateChangefeed(c *gin.Context) {
+	id := feedID(c)
+	// The state decides before the body is looked at.
+	if _, err := a.service.Updatable(c.Request.Context(), id); err != nil {
+		middleware.Fail(c, err)
+		return
+	}
+	var req ChangefeedConfig
+	if !decode(c, &req) {
+		return
+	}
+	update := service.UpdateRequest{
+		ID: id, TargetTs: req.TargetTs, SinkURI: config.SinkURI(req.SinkURI), PD: req.address(),
+		TargetText: "can not update target_ts:%d less than start_ts:%d",
+	}
+	if req.ReplicaConfig != nil {
+		update.Config = func(*config.ReplicaConfig) *config.ReplicaConfig { return req.ReplicaConfig.toConfig() }
+	}
+	info, f, err := a.service.Update(c.Request.Context(), update)
+	if err != nil {
+		middleware.Fail(c, err)
+		return
+	}
+	out := newInfo(info, info.Config, f.ResolvedTs, service.Checkpoint(f))
+	out.SinkURI = wire.SinkURI(info.SinkURI)
+	c.JSON(http.StatusOK, out)
+}
+
 // ChangefeedCommonInfo is a changefeed in the list.
 type ChangefeedCommonInfo = wire.Summary
 

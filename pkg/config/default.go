@@ -1,6 +1,7 @@
 package config
 
 import (
+	"reflect"
 	"slices"
 	"time"
 )
@@ -112,6 +113,34 @@ func (c *ReplicaConfig) Complete() {
 	dropNil(&c.Sink.DispatchRules)
 	dropNil(&c.Sink.ColumnSelectors)
 	dropNil(&c.Filter.EventFilters)
+}
+
+// Clone copies the configuration with all its parts.
+func (c *ReplicaConfig) Clone() *ReplicaConfig {
+	return deepCopy(reflect.ValueOf(c)).Interface().(*ReplicaConfig)
+}
+
+// deepCopy copies pointers, structs and slices; there is nothing else in a
+// configuration that could be shared.
+func deepCopy(v reflect.Value) reflect.Value {
+	out := reflect.New(v.Type()).Elem()
+	switch {
+	case v.Kind() == reflect.Pointer && !v.IsNil():
+		out.Set(reflect.New(v.Type().Elem()))
+		out.Elem().Set(deepCopy(v.Elem()))
+	case v.Kind() == reflect.Struct:
+		for i := range v.NumField() {
+			out.Field(i).Set(deepCopy(v.Field(i)))
+		}
+	case v.Kind() == reflect.Slice && !v.IsNil():
+		out.Set(reflect.MakeSlice(v.Type(), v.Len(), v.Len()))
+		for i := range v.Len() {
+			out.Index(i).Set(deepCopy(v.Index(i)))
+		}
+	default:
+		out.Set(v)
+	}
+	return out
 }
 
 // dropNil takes null entries out of a list, in a copy.

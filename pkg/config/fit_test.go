@@ -126,3 +126,13 @@ func TestStoredForm(t *testing.T) {
 	require.NoError(t, json.Unmarshal(text, &back))
 	require.Equal(t, DefaultReplicaConfig(), &back)
 }
+
+func TestCloneSharesNothing(t *testing.T) {
+	c := full()
+	clone := c.Clone()
+	require.Equal(t, c, clone)
+	*clone.Sink.Protocol = "other"
+	clone.Sink.DispatchRules[0].Matcher[0] = "b.*"
+	clone.Filter.Rules[0] = "c.*"
+	require.Equal(t, full(), c)
+}
