@@ -1,0 +1,287 @@
+package mounter
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"math"
+	"strconv"
+	"unicode/utf8"
+
+	"github.com/pingcap/tidb/pkg/types"
+)
+
+var errBadJSON = errors.New("bad binary JSON")
+
+// maxJSONDepth is more than TiDB lets into a column.
+const maxJSONDepth = 200
+
+// The layout of objects and arrays: element count and total size, 4 bytes
+// each; for objects one entry per key (offset 4, length 2); one entry per
+// value (type 1, offset or literal 4); then keys and values. Offsets count
+// from the element count on.
+const (
+	jsonHeader   = 8
+	jsonKeyEntry = 6
+	jsonValEntry = 5
+)
+
+// jsonSize is the length of the JSON value, type byte included, that b begins
+// with; 0 when it is cut short.
+func jsonSize(b []byte) int {
+	if len(b) < 2 {
+		return 0
+	}
+	size := jsonValueSize(b[0], b[1:])
+	if size <= 0 || size > len(b)-1 {
+		return 0
+	}
+	return size + 1
+}
+
+func jsonValueSize(kind byte, b []byte) int {
+	switch kind {
+	case types.JSONTypeCodeLiteral:
+		return 1
+	case types.JSONTypeCodeInt64, types.JSONTypeCodeUint64, types.JSONTypeCodeFloat64,
+		types.JSONTypeCodeDate, types.JSONTypeCodeDatetime, types.JSONTypeCodeTimestamp:
+		return 8
+	case types.JSONTypeCodeDuration:
+		return 12
+	case types.JSONTypeCodeString:
+		return prefixedSize(b)
+	case types.JSONTypeCodeOpaque:
+		if len(b) == 0 {
+			return 0
+		}
+		if size := prefixedSize(b[1:]); size > 0 {
+			return size + 1
+		}
+	case types.JSONTypeCodeObject, types.JSONTypeCodeArray:
+		if len(b) >= jsonHeader {
+			return int(binary.LittleEndian.Uint32(b[4:]))
+		}
+	}
+	return 0
+}
+
+// prefixedSize is the length of bytes that follow their own length.
+func prefixedSize(b []byte) int {
+	n, head := binary.Uvarint(b)
+	if head <= 0 || n > uint64(len(b)-head) {
+		return 0
+	}
+	return head + int(n)
+}
+
+func prefixed(b []byte) ([]byte, bool) {
+	size := prefixedSize(b)
+	if size == 0 {
+		return nil, false
+	}
+	_, head := binary.Uvarint(b)
+	return b[head:size], true
+}
+
+// appendJSON shows binary JSON as TiDB does: a blank after colon and comma,
+// keys in stored order.
+func appendJSON(dst, b []byte) ([]byte, error) {
+	if len(b) == 0 {
+		return dst, errBadJSON
+	}
+	return appendJSONValue(dst, b[0], b[1:], 0)
+}
+
+func appendJSONValue(dst []byte, kind byte, b []byte, depth int) ([]byte, error) {
+	size := jsonValueSize(kind, b)
+	if size <= 0 || size > len(b) || depth > maxJSONDepth {
+		return dst, errBadJSON
+	}
+	switch kind {
+	case types.JSONTypeCodeLiteral:
+		return appendJSONLiteral(dst, b[0])
+	case types.JSONTypeCodeInt64:
+		return strconv.AppendInt(dst, int64(binary.LittleEndian.Uint64(b)), 10), nil
+	case types.JSONTypeCodeUint64:
+		return strconv.AppendUint(dst, binary.LittleEndian.Uint64(b), 10), nil
+	case types.JSONTypeCodeFloat64:
+		return appendJSONFloat(dst, math.Float64frombits(binary.LittleEndian.Uint64(b)))
+	case types.JSONTypeCodeString:
+		s, ok := prefixed(b)
+		if !ok {
+			return dst, errBadJSON
+		}
+		return appendJSONString(dst, s), nil
+	case types.JSONTypeCodeOpaque:
+		s, ok := prefixed(b[1:])
+		if !ok {
+			return dst, errBadJSON
+		}
+		dst = append(dst, `"base64:type`...)
+		dst = append(strconv.AppendInt(dst, int64(b[0]), 10), ':')
+		return append(base64.StdEncoding.AppendEncode(dst, s), '"'), nil
+	case types.JSONTypeCodeArray:
+		return appendJSONArray(dst, b[:size], depth)
+	case types.JSONTypeCodeObject:
+		return appendJSONObject(dst, b[:size], depth)
+	case types.JSONTypeCodeDuration:
+		dst = append(dst, '"')
+		return append(appendDuration(dst, int64(binary.LittleEndian.Uint64(b)), 6), '"'), nil
+	}
+	return appendJSONTime(dst, kind, b), nil
+}
+
+func appendJSONLiteral(dst []byte, literal byte) ([]byte, error) {
+	switch literal {
+	case types.JSONLiteralNil:
+		return append(dst, "null"...), nil
+	case types.JSONLiteralTrue:
+		return append(dst, "true"...), nil
+	case types.JSONLiteralFalse:
+		return append(dst, "false"...), nil
+	}
+	return dst, errBadJSON
+}
+
+// appendJSONTime shows a date, datetime or timestamp inside JSON: always with
+// six digits after the second, and in the zone it was written in.
+func appendJSONTime(dst []byte, kind byte, b []byte) []byte {
+	t := types.CoreTime(binary.LittleEndian.Uint64(b))
+	c := civil{t.Year(), t.Month(), t.Day(), t.Hour(), t.Minute(), t.Second(), t.Microsecond()}
+	dst = append(dst, '"')
+	if kind == types.JSONTypeCodeDate {
+		dst = appendDate(dst, c)
+	} else {
+		dst = appendDatetime(dst, c, 6)
+	}
+	return append(dst, '"')
+}
+
+func appendJSONArray(dst, b []byte, depth int) ([]byte, error) {
+	count := int(binary.LittleEndian.Uint32(b))
+	if jsonHeader+count*jsonValEntry > len(b) {
+		return dst, errBadJSON
+	}
+	dst = append(dst, '[')
+	var err error
+	for i := range count {
+		if i > 0 {
+			dst = append(dst, ", "...)
+		}
+		if dst, err = appendJSONEntry(dst, b, jsonHeader+i*jsonValEntry, depth); err != nil {
+			return dst, err
+		}
+	}
+	return append(dst, ']'), nil
+}
+
+func appendJSONObject(dst, b []byte, depth int) ([]byte, error) {
+	count := int(binary.LittleEndian.Uint32(b))
+	if jsonHeader+count*(jsonKeyEntry+jsonValEntry) > len(b) {
+		return dst, errBadJSON
+	}
+	dst = append(dst, '{')
+	var err error
+	for i := range count {
+		if i > 0 {
+			dst = append(dst, ", "...)
+		}
+		entry := b[jsonHeader+i*jsonKeyEntry:]
+		off, n := int(binary.LittleEndian.Uint32(entry)), int(binary.LittleEndian.Uint16(entry[4:]))
+		if off+n > len(b) {
+			return dst, errBadJSON
+		}
+		dst = append(appendJSONString(dst, b[off:off+n]), ": "...)
+		if dst, err = appendJSONEntry(dst, b, jsonHeader+count*jsonKeyEntry+i*jsonValEntry, depth); err != nil {
+			return dst, err
+		}
+	}
+	return append(dst, '}'), nil
+}
+
+func appendJSONEntry(dst, b []byte, at, depth int) ([]byte, error) {
+	kind := b[at]
+	if kind == types.JSONTypeCodeLiteral {
+		return appendJSONLiteral(dst, b[at+1])
+	}
+	off := int(binary.LittleEndian.Uint32(b[at+1:]))
+	if off > len(b) {
+		return dst, errBadJSON
+	}
+	return appendJSONValue(dst, kind, b[off:], depth+1)
+}
+
+// appendJSONFloat writes at least one digit after the point, and exponents
+// without plus sign or leading zero.
+func appendJSONFloat(dst []byte, f float64) ([]byte, error) {
+	abs := math.Abs(f)
+	if math.IsNaN(f) || math.IsInf(f, 0) {
+		return dst, errBadJSON
+	}
+	start := len(dst)
+	if abs == 0 || abs >= 1e-15 && abs < 1e15 {
+		dst = strconv.AppendFloat(dst, f, 'f', -1, 64)
+		for _, c := range dst[start:] {
+			if c == '.' {
+				return dst, nil
+			}
+		}
+		return append(dst, ".0"...), nil
+	}
+	dst = strconv.AppendFloat(dst, f, 'e', -1, 64)
+	if n := len(dst); dst[n-4] == 'e' && dst[n-3] == '-' && dst[n-2] == '0' {
+		dst[n-2] = dst[n-1]
+		return dst[:n-1], nil
+	}
+	for i := start; i < len(dst); i++ {
+		if dst[i] == '+' {
+			return append(dst[:i], dst[i+1:]...), nil
+		}
+	}
+	return dst, nil
+}
+
+const hexDigits = "0123456789abcdef"
+
+// appendJSONString quotes a string as TiDB does: control characters, broken
+// UTF-8 and the two line separators of Unicode are escaped.
+func appendJSONString(dst, s []byte) []byte {
+	dst = append(dst, '"')
+	start := 0
+	for i := 0; i < len(s); {
+		c, size := rune(s[i]), 1
+		if c >= utf8.RuneSelf {
+			c, size = utf8.DecodeRune(s[i:])
+		}
+		if !needsEscape(c, size) {
+			i += size
+			continue
+		}
+		dst = appendEscaped(append(dst, s[start:i]...), c)
+		i += size
+		start = i
+	}
+	return append(append(dst, s[start:]...), '"')
+}
+
+func needsEscape(c rune, size int) bool {
+	return c < 0x20 || c == '"' || c == '\\' || c == utf8.RuneError && size == 1 || c == '\u2028' || c == '\u2029'
+}
+
+func appendEscaped(dst []byte, c rune) []byte {
+	switch c {
+	case '"', '\\':
+		return append(dst, '\\', byte(c))
+	case '\n':
+		return append(dst, '\\', 'n')
+	case '\r':
+		return append(dst, '\\', 'r')
+	case '\t':
+		return append(dst, '\\', 't')
+	case '\b':
+		return append(dst, '\\', 'b')
+	case '\f':
+		return append(dst, '\\', 'f')
+	}
+	return append(dst, '\\', 'u', hexDigits[c>>12&15], hexDigits[c>>8&15], hexDigits[c>>4&15], hexDigits[c&15])
+}
