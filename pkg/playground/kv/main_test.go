@@ -1,0 +1,24 @@
+package kv
+
+import (
+	"os"
+	"testing"
+
+	"github.com/pingcap/log"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// TestMain keeps unistore, badger and client-go, which log through one global logger, quiet.
+func TestMain(m *testing.M) {
+	level := zap.NewAtomicLevelAt(zapcore.FatalLevel)
+	if os.Getenv("KV_TEST_LOG") != "" {
+		level.SetLevel(zapcore.InfoLevel)
+	}
+	logger, props, err := log.InitLogger(&log.Config{Level: level.String()})
+	if err != nil {
+		panic(err)
+	}
+	log.ReplaceGlobals(logger, props)
+	os.Exit(m.Run())
+}
