@@ -1,8 +1,7 @@
+// Command cdc-playground runs a whole TiDB cluster with change data capture in one process.
 package main
 
-import (
-	"os"
-)
+import "os"
 
 // releaseVersion is set by the build.
 var releaseVersion = "v8.5.3"

@@ -7,19 +7,25 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
+	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tidemark/tidemark/pkg/playground/kv"
 	"github.com/tidemark/tidemark/pkg/playground/pd"
 	"github.com/tidemark/tidemark/pkg/playground/tidb"
-	"go.uber.org/zap"
 )
 
 // Version is what PD and TiKV claim to be; TiDB adds a "v".
 const Version = "8.5.3"
 
-// Options say what to start. Ports of 0 are chosen freely.
+// Options say what to start. A port of 0 is chosen freely.
 type Options struct {
 	Host         string // to listen on
 	PDPort       int
@@ -28,31 +34,23 @@ type Options struct {
 	DBStatusPort int
 	CDCPort      int // of the first capture; the others count up
 	Captures     int
-	// DataDir keeps everything across restarts. It must exist and belong to one playground at a time.
+	// DataDir keeps everything across restarts. It must exist; only one playground at a time may use it.
 	DataDir string
 	Logger  *zap.Logger
-	// RunCapture runs a capture until the context ends. Nil if there are none.
+	// RunCapture runs the captures. It may be nil when there are none.
 	RunCapture CaptureFunc
+	// Downstream is a command that runs a playground without captures, see Child. Its TiDB becomes the downstream.
+	// Nil starts none.
+	Downstream *exec.Cmd
 }
 
 // Addrs are where the parts answer.
 type Addrs struct {
-	PD         string   `json:"pd"`   // http://host:port
-	TiDB       string   `json:"tidb"` // host:port
-	Downstream string   `json:"downstream"`
-	CDC        []string `json:"cdc"`
+	PD         string   `json:"pd"`         // http://host:port
+	TiDB       string   `json:"tidb"`       // host:port
+	Downstream string   `json:"downstream"` // host:port, "" when there is none
+	CDC        []string `json:"cdc"`        // host:port
 }
-
-// CaptureConfig is what a capture needs to know.
-type CaptureConfig struct {
-	PD      string // http://host:port
-	Addr    string // host:port to listen on and to be reached by
-	DataDir string
-	Logger  *zap.Logger
-}
-
-// CaptureFunc runs one capture until the context ends. It returns nil then, or why it ended before.
-type CaptureFunc func(ctx context.Context, c CaptureConfig) error
 
 // Playground is a running cluster.
 type Playground struct {
@@ -61,10 +59,20 @@ type Playground struct {
 	addrs Addrs
 	log   *zap.Logger
 
-	pd    *pd.Server
-	store *plainStore
-	tidb  *tidb.Server
-	wg    sync.WaitGroup
+	lock       *dirLock
+	pd         *pd.Server
+	store      *kv.Store
+	tidb       *tidb.Server
+	captures   []*capture
+	downstream *Child
+
+	// life ends with Close, and with it what runs in the background.
+	life     context.Context
+	stop     context.CancelFunc
+	mu       sync.Mutex // no goroutine starts once life has ended
+	wg       sync.WaitGroup
+	restart  sync.Mutex // one restart of PD at a time
+	failures chan error // of parts that end by themselves; the first is kept
 }
 
 // Start starts all parts and returns when they answer. The context bounds the start only.
@@ -72,20 +80,45 @@ func Start(ctx context.Context, o Options) (*Playground, error) {
 	if o.Logger == nil {
 		o.Logger = zap.NewNop()
 	}
-	p := &Playground{opts: o, host: advertisedHost(o.Host), log: o.Logger, addrs: Addrs{CDC: []string{}}}
-	for _, start := range []func(context.Context) error{p.startPD, p.startStore, p.startTiDB} {
-		if err := start(ctx); err != nil {
-			return nil, errors.Join(err, p.Close())
-		}
+	p := &Playground{
+		opts: o, host: advertisedHost(o.Host), log: o.Logger, addrs: Addrs{CDC: []string{}},
+		failures: make(chan error, 1),
+	}
+	p.life, p.stop = context.WithCancel(context.WithoutCancel(ctx))
+	if err := p.start(ctx); err != nil {
+		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil
+}
+
+func (p *Playground) start(ctx context.Context) (err error) {
+	if p.lock, err = lockDir(p.opts.DataDir); err != nil {
+		return err
+	}
+	// The downstream is a process of its own and takes as long as the rest.
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return p.startDownstream(ctx) })
+	group.Go(func() error {
+		for _, start := range []func(context.Context) error{p.startPD, p.startStore, p.startTiDB, p.startCaptures} {
+			if err := start(ctx); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return group.Wait()
 }
 
 func (p *Playground) startPD(ctx context.Context) error {
 	var err error
 	p.pd, err = pd.Open(ctx, pd.Options{
-		Addr: net.JoinHostPort(p.opts.Host, strconv.Itoa(p.opts.PDPort)), AdvertiseHost: p.host,
-		DataDir: filepath.Join(p.opts.DataDir, "pd"), Version: Version, NoSync: true, Logger: p.log,
+		Addr:          address(p.opts.Host, p.opts.PDPort),
+		AdvertiseHost: p.host,
+		DataDir:       filepath.Join(p.opts.DataDir, "pd"),
+		Version:       Version,
+		NoSync:        true,
+		Handlers:      map[string]http.Handler{controlPath: p.controlHandler()},
+		Logger:        p.log,
 	})
 	if err != nil {
 		return err
@@ -95,15 +128,22 @@ func (p *Playground) startPD(ctx context.Context) error {
 }
 
 func (p *Playground) startStore(ctx context.Context) error {
-	port, err := portOrFree(p.opts.Host, p.opts.KVPort)
+	var err error
+	p.store, err = kv.Open(ctx, kv.Options{
+		Addr:        address(p.host, p.opts.KVPort),
+		DataDir:     filepath.Join(p.opts.DataDir, "kv"),
+		ClusterID:   p.pd.ClusterID(),
+		TSO:         p.pd.TSO,
+		AllocID:     p.pd.AllocID,
+		GCSafePoint: p.pd.GCSafePoint,
+		Version:     Version,
+		Logger:      p.log,
+	})
 	if err != nil {
 		return err
 	}
-	p.store, err = openPlain(net.JoinHostPort(p.host, strconv.Itoa(port)), filepath.Join(p.opts.DataDir, "kv"), p.pd)
-	if err != nil {
-		return err
-	}
-	p.pd.Attach(p.store, p.store)
+	view := storeView{p.store}
+	p.pd.Attach(view, view)
 	return nil
 }
 
@@ -117,33 +157,105 @@ func (p *Playground) startTiDB(ctx context.Context) error {
 		return err
 	}
 	p.tidb, err = tidb.Start(ctx, tidb.Options{
-		PDAddr: p.pd.URL()[len("http://"):], Host: p.opts.Host, Advertise: p.host, Port: port, StatusPort: statusPort,
-		DataDir: filepath.Join(p.opts.DataDir, "tidb"), Version: "v" + Version, Logger: p.log,
+		PDAddr:     strings.TrimPrefix(p.pd.URL(), "http://"),
+		Host:       p.opts.Host,
+		Advertise:  p.host,
+		Port:       port,
+		StatusPort: statusPort,
+		DataDir:    filepath.Join(p.opts.DataDir, "tidb"),
+		Version:    "v" + Version,
+		Logger:     p.log,
 	})
 	if err != nil {
 		return err
 	}
 	p.addrs.TiDB = p.tidb.Addr()
+	p.watch("TiDB", p.tidb.Done(), func() error { return errors.New("the server ended") })
 	return nil
+}
+
+func (p *Playground) startDownstream(ctx context.Context) error {
+	if p.opts.Downstream == nil {
+		return nil
+	}
+	var err error
+	if p.downstream, err = StartChild(ctx, p.opts.Downstream); err != nil {
+		return fmt.Errorf("playground: downstream: %w", err)
+	}
+	p.addrs.Downstream = p.downstream.Addrs().TiDB
+	p.watch("downstream", p.downstream.Done(), p.downstream.Err)
+	return nil
+}
+
+// watch reports the end of a part that nobody asked to end.
+func (p *Playground) watch(name string, done <-chan struct{}, why func() error) {
+	p.background(func() {
+		select {
+		case <-p.life.Done():
+		case <-done:
+			p.fail(name, why())
+		}
+	})
+}
+
+// background runs something that Close waits for.
+func (p *Playground) background(run func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.life.Err() == nil {
+		p.wg.Go(run)
+	}
+}
+
+func (p *Playground) fail(name string, err error) {
+	select {
+	case p.failures <- fmt.Errorf("playground: %s: %w", name, err):
+	default:
+	}
 }
 
 // Addrs returns where the parts answer.
 func (p *Playground) Addrs() Addrs { return p.addrs }
 
-// Close ends all parts in the reverse order of their start.
+// Wait returns nil when the context ends, and an error when a part has ended by itself.
+func (p *Playground) Wait(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-p.failures:
+		return err
+	}
+}
+
+// Close ends all parts, each before those that it needs. It may be called for a playground that is half started.
 func (p *Playground) Close() error {
+	p.mu.Lock()
+	p.stop()
+	p.mu.Unlock()
+	for _, c := range p.captures {
+		c.stop()
+	}
+	p.wg.Wait()
 	var errs []error
+	if p.downstream != nil {
+		errs = append(errs, p.downstream.Close())
+	}
 	if p.tidb != nil {
 		errs = append(errs, p.tidb.Close())
 	}
 	if p.store != nil {
-		errs = append(errs, p.store.stop())
+		errs = append(errs, p.store.Close())
 	}
 	if p.pd != nil {
 		p.pd.Close()
 	}
+	if p.lock != nil {
+		errs = append(errs, p.lock.release())
+	}
 	return errors.Join(errs...)
 }
+
+func address(host string, port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }
 
 // advertisedHost returns a host that clients can dial when the parts listen on all of them.
 func advertisedHost(host string) string {
@@ -166,9 +278,9 @@ func portOrFree(host string, port int) (int, error) {
 	if port != 0 {
 		return port, nil
 	}
-	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+	l, err := net.Listen("tcp", address(host, 0))
 	if err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
+		return 0, fmt.Errorf("playground: find a free port: %w", err)
 	}
 	port = l.Addr().(*net.TCPAddr).Port
 	return port, l.Close()

@@ -132,7 +132,9 @@ func (s *Server) Start(ctx context.Context) error {
 // Stop ends the server and cuts every connection to it.
 func (s *Server) Stop() { s.stop(true) }
 
-// stop ends the server; without a farewell nothing more is written, as when the process is killed.
+// Kill ends the server as a kill of its process would: nothing more is written.
+func (s *Server) Kill() { s.stop(false) }
+
 func (s *Server) stop(farewell bool) {
 	s.mu.Lock()
 	inst := s.inst
