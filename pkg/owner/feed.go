@@ -138,6 +138,13 @@ func (f *feed) drive(ctx context.Context) {
 	}
 	if f.run.finished() {
 		f.enter(ctx, model.StateFinished, nil)
+		return
+	}
+	if f.stored.Status != nil { // what is proven is what is stored
+		next := f.machine.onProgress(f.state(), f.stored.Status.CheckpointTs, f.resolved, f.o.clock())
+		if next != f.state() {
+			f.enter(ctx, next, nil)
+		}
 	}
 }
 
@@ -430,19 +437,28 @@ func (f *feed) onAttached(capture model.CaptureID, conn Conn, report *peerpb.Fee
 
 // onReport takes progress of a capture over.
 func (f *feed) onReport(ctx context.Context, capture model.CaptureID, report *peerpb.FeedReport) {
-	if epoch, ok := f.draining[capture]; ok && report.Stopped && report.Feed.Epoch == epoch {
+	if f.run != nil && f.run.epoch == report.Feed.Epoch {
+		f.run.onReport(capture, report)
+		if w := report.Warning; w != nil {
+			f.warn(ctx, f.o.fromWire(capture, w))
+		}
+		if e := report.Error; e != nil {
+			f.fail(ctx, f.o.fromWire(capture, e))
+		}
+		return
+	}
+	epoch, draining := f.draining[capture]
+	if !draining || epoch != report.Feed.Epoch {
+		return
+	}
+	if report.Stopped {
 		delete(f.draining, capture)
-		return
 	}
-	if f.run == nil || f.run.epoch != report.Feed.Epoch {
-		return
-	}
-	f.run.onReport(capture, report)
-	if w := report.Warning; w != nil {
-		f.warn(ctx, f.o.fromWire(capture, w))
-	}
-	if e := report.Error; e != nil {
-		f.fail(ctx, f.o.fromWire(capture, e))
+	// Of several errors of one run the one that no retry cures wins.
+	if report.Error != nil {
+		if e := f.o.fromWire(capture, report.Error); unretryable(e) {
+			f.fail(ctx, e)
+		}
 	}
 }
 
@@ -488,9 +504,6 @@ func (f *feed) onFlushed(ctx context.Context, w etcdmeta.StatusWrite, rev int64)
 	stored := *f.stored
 	stored.Status, stored.StatusRev = &w.Status, rev
 	f.adopt(&stored)
-	if next := f.machine.onProgress(f.state(), w.Status.CheckpointTs, f.resolved, f.o.clock()); next != f.state() {
-		f.enter(ctx, next, nil)
-	}
 }
 
 func sleep(ctx context.Context, d time.Duration) {

@@ -192,18 +192,3 @@ func ignorable(e *model.RunningError) bool {
 	}
 	return strings.HasSuffix(e.Message, "context canceled")
 }
-
-// gravest picks the error that counts when several arrive together: one that
-// no retry cures, else the last.
-func gravest(errs []*model.RunningError) *model.RunningError {
-	var pick *model.RunningError
-	for _, e := range errs {
-		if ignorable(e) {
-			continue
-		}
-		if pick == nil || unretryable(e) || !unretryable(pick) {
-			pick = e
-		}
-	}
-	return pick
-}

@@ -2,6 +2,7 @@
 package etcdtest
 
 import (
+	"errors"
 	"net"
 	"net/url"
 	"testing"
@@ -16,33 +17,56 @@ import (
 // Start runs an etcd until the test ends and returns a client of it.
 func Start(t testing.TB) *clientv3.Client {
 	t.Helper()
+	client, stop, err := Run(t.TempDir())
+	require.NoError(t, err)
+	t.Cleanup(stop)
+	return client
+}
+
+// Run starts an etcd that keeps its data in dir, and a client of it. stop
+// ends both.
+func Run(dir string) (client *clientv3.Client, stop func(), err error) {
 	cfg := embed.NewConfig()
-	cfg.Dir = t.TempDir()
+	cfg.Dir = dir
 	cfg.LogLevel = "fatal"
 	cfg.UnsafeNoFsync = true
-	peer, client := freeURL(t), freeURL(t)
-	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
-	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = []url.URL{client}, []url.URL{client}
+	peerURL, err := freeURL()
+	if err != nil {
+		return nil, nil, err
+	}
+	clientURL, err := freeURL()
+	if err != nil {
+		return nil, nil, err
+	}
+	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = []url.URL{peerURL}, []url.URL{peerURL}
+	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = []url.URL{clientURL}, []url.URL{clientURL}
 	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
 	server, err := embed.StartEtcd(cfg)
-	require.NoError(t, err)
-	t.Cleanup(server.Close)
+	if err != nil {
+		return nil, nil, err
+	}
 	select {
 	case <-server.Server.ReadyNotify():
 	case <-time.After(30 * time.Second):
-		require.FailNow(t, "etcd does not get ready")
+		server.Close()
+		return nil, nil, errors.New("etcd does not get ready")
 	}
-	c, err := clientv3.New(clientv3.Config{Endpoints: []string{client.String()}, DialTimeout: 5 * time.Second, Logger: zap.NewNop()})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, c.Close()) })
-	return c
+	client, err = clientv3.New(clientv3.Config{
+		Endpoints: []string{clientURL.String()}, DialTimeout: 5 * time.Second, Logger: zap.NewNop(),
+	})
+	if err != nil {
+		server.Close()
+		return nil, nil, err
+	}
+	return client, func() { _ = client.Close(); server.Close() }, nil
 }
 
 // freeURL finds a port that is free at this moment.
-func freeURL(t testing.TB) url.URL {
-	t.Helper()
+func freeURL() (url.URL, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
+	if err != nil {
+		return url.URL{}, err
+	}
 	defer l.Close()
-	return url.URL{Scheme: "http", Host: l.Addr().String()}
+	return url.URL{Scheme: "http", Host: l.Addr().String()}, nil
 }

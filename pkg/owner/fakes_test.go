@@ -1,0 +1,409 @@
+package owner
+
+import (
+	"context"
+	"encoding/json"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	timodel "github.com/pingcap/tidb/pkg/meta/model"
+	"github.com/pingcap/tidb/pkg/parser/ast"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/test/bufconn"
+
+	"go.uber.org/zap"
+
+	"github.com/tidemark/tidemark/pkg/etcdmeta"
+	"github.com/tidemark/tidemark/pkg/filter"
+	"github.com/tidemark/tidemark/pkg/model"
+	"github.com/tidemark/tidemark/pkg/peer"
+	"github.com/tidemark/tidemark/pkg/peer/peerpb"
+	"github.com/tidemark/tidemark/pkg/sink"
+)
+
+// fakeUpstream is a PD.
+type fakeUpstream struct {
+	mu    sync.Mutex
+	now   uint64
+	least uint64 // safe point of another service
+	safe  map[string]uint64
+}
+
+func (u *fakeUpstream) CurrentTSO(context.Context) (uint64, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.now++
+	return u.now, nil
+}
+
+func (u *fakeUpstream) Now() uint64 {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.now
+}
+
+func (u *fakeUpstream) set(fn func()) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	fn()
+}
+
+func (u *fakeUpstream) SetServiceSafePoint(_ context.Context, id string, ttl int64, ts uint64) (uint64, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if ttl == 0 {
+		delete(u.safe, id)
+	} else if ts >= u.least { // what GC has passed cannot be held
+		u.safe[id] = ts
+	}
+	least := u.least
+	for _, s := range u.safe {
+		if least == 0 || s < least {
+			least = s
+		}
+	}
+	return least, nil
+}
+
+func (u *fakeUpstream) services() []string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	var names []string
+	for name := range u.safe {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// fakeSchema is the schema of an upstream that the test writes.
+type fakeSchema struct {
+	mu       sync.Mutex
+	resolved uint64
+	jobs     []*model.DDLEvent
+	tables   map[uint64][]*model.Table // by the TSO from which they are valid
+	err      error
+	watchers map[chan struct{}]struct{}
+	acquired []uint64
+	leases   int
+}
+
+func newFakeSchema(resolved uint64, tables ...*model.Table) *fakeSchema {
+	return &fakeSchema{resolved: resolved, tables: map[uint64][]*model.Table{0: tables}, watchers: map[chan struct{}]struct{}{}}
+}
+
+func (s *fakeSchema) Acquire(_ context.Context, ts uint64) (Lease, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.acquired = append(s.acquired, ts)
+	s.leases++
+	return fakeLease{s}, nil
+}
+
+type fakeLease struct{ s *fakeSchema }
+
+func (l fakeLease) Schema() Schema { return l.s }
+func (l fakeLease) Advance(uint64) {}
+func (l fakeLease) Release() {
+	l.s.mu.Lock()
+	l.s.leases--
+	l.s.mu.Unlock()
+}
+
+func (s *fakeSchema) ResolvedTs() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.resolved
+}
+
+func (s *fakeSchema) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
+func (s *fakeSchema) Watch() (<-chan struct{}, func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ch := make(chan struct{}, 1)
+	s.watchers[ch] = struct{}{}
+	return ch, func() {
+		s.mu.Lock()
+		delete(s.watchers, ch)
+		s.mu.Unlock()
+	}
+}
+
+func (s *fakeSchema) Tables(ts uint64) []*model.Table {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	best := uint64(0)
+	for at := range s.tables {
+		if at <= ts && at >= best {
+			best = at
+		}
+	}
+	return s.tables[best]
+}
+
+func (s *fakeSchema) DDLs(after, upTo uint64) []*model.DDLEvent {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []*model.DDLEvent
+	for _, j := range s.jobs {
+		if j.CommitTs > after && j.CommitTs <= upTo {
+			out = append(out, j)
+		}
+	}
+	return out
+}
+
+// advance lets time pass: DDLs, if any, finish at their commit-ts.
+func (s *fakeSchema) advance(resolved uint64, jobs ...*model.DDLEvent) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.resolved = resolved
+	s.jobs = append(s.jobs, jobs...)
+	for ch := range s.watchers {
+		select {
+		case ch <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// define sets the tables that are valid from ts on.
+func (s *fakeSchema) define(ts uint64, tables ...*model.Table) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tables[ts] = tables
+}
+
+func table(id int64, name string) *model.Table {
+	return &model.Table{
+		ID: id, Schema: "db", Name: name, HandleKey: []int{0},
+		Info: &timodel.TableInfo{ID: id, Name: ast.NewCIStr(name)},
+	}
+}
+
+func ddl(ts uint64, kind timodel.ActionType, query string) *model.DDLEvent {
+	return &model.DDLEvent{JobID: int64(ts), Type: kind, CommitTs: ts, Query: query, Schema: "db"}
+}
+
+// passDDL is the FilterDDL of the tests: a job without a query is not for
+// downstream.
+func passDDL(ev *model.DDLEvent, _ *filter.Filter, _ bool) ([]*model.DDLEvent, error) {
+	if ev.Query == "" {
+		return nil, nil
+	}
+	return []*model.DDLEvent{ev}, nil
+}
+
+// fakeSink notes the DDLs; gate, if set, holds them up.
+type fakeSink struct {
+	mu      sync.Mutex
+	queries []string
+	gate    chan struct{}
+	err     error
+}
+
+func (s *fakeSink) open(context.Context, *etcdmeta.ChangefeedInfo) (DDLSink, error) { return s, nil }
+
+func (s *fakeSink) WriteDDL(ctx context.Context, ev *model.DDLEvent) error {
+	s.mu.Lock()
+	gate, err := s.gate, s.err
+	s.mu.Unlock()
+	if gate != nil {
+		select {
+		case <-gate:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.queries = append(s.queries, ev.Query)
+	return nil
+}
+
+func (s *fakeSink) Status() sink.Status { return sink.Status{} }
+func (s *fakeSink) Close()              {}
+
+func (s *fakeSink) executed() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.queries)
+}
+
+// fakeCapture is a capture whose processors deliver everything up to the
+// barrier, or up to limit, at once.
+type fakeCapture struct {
+	id      model.CaptureID
+	stop    context.CancelFunc
+	done    chan struct{}
+	session *etcdmeta.Session
+	changed chan struct{}
+
+	mu     sync.Mutex
+	runs   map[model.ChangefeedID]*fakeRun
+	ended  []*peerpb.FeedKey
+	starts int
+	limit  uint64 // 0: none
+	// fail makes the next run report this error.
+	fail *peerpb.Failure
+}
+
+type fakeRun struct {
+	key     *peerpb.FeedKey
+	spans   map[int64]uint64 // table id to the checkpoint it was added with
+	barrier uint64
+	applied uint64
+	failure *peerpb.Failure
+	config  *etcdmeta.ChangefeedInfo
+}
+
+func (c *fakeCapture) with(fn func()) {
+	c.mu.Lock()
+	fn()
+	c.mu.Unlock()
+	select {
+	case c.changed <- struct{}{}:
+	default:
+	}
+}
+
+func (c *fakeCapture) Changed() <-chan struct{} { return c.changed }
+
+func (c *fakeCapture) Apply(orders []*peerpb.Order) {
+	c.with(func() {
+		for _, o := range orders {
+			c.apply(o)
+		}
+	})
+}
+
+func (c *fakeCapture) apply(o *peerpb.Order) {
+	id := peer.FeedID(o.Feed)
+	r := c.runs[id]
+	if o.Start != nil && (r == nil || r.key.Epoch != o.Feed.Epoch) {
+		r = &fakeRun{key: o.Feed, spans: map[int64]uint64{}, config: &etcdmeta.ChangefeedInfo{}}
+		_ = json.Unmarshal(o.Start, r.config)
+		c.runs[id] = r
+		c.starts++
+		r.failure, c.fail = c.fail, nil
+	}
+	if r == nil || r.key.Epoch != o.Feed.Epoch {
+		if o.Stop {
+			c.ended = append(c.ended, o.Feed)
+		}
+		return
+	}
+	for _, s := range o.Add {
+		r.spans[s.Span.TableId] = s.CheckpointTs
+	}
+	for _, s := range o.Remove {
+		delete(r.spans, s.TableId)
+	}
+	r.barrier = max(r.barrier, o.BarrierTs)
+	r.applied = max(r.applied, o.Seq)
+	if o.Stop {
+		delete(c.runs, id)
+		c.ended = append(c.ended, o.Feed)
+	}
+}
+
+func (c *fakeCapture) report(r *fakeRun) *peerpb.FeedReport {
+	ts := r.barrier
+	if c.limit != 0 {
+		ts = min(ts, c.limit)
+	}
+	if r.failure != nil {
+		ts = 0
+	}
+	for _, start := range r.spans {
+		ts = max(ts, start)
+	}
+	return &peerpb.FeedReport{
+		Feed: r.key, Applied: r.applied, Spans: uint32(len(r.spans)), CheckpointTs: ts, ResolvedTs: ts, Error: r.failure,
+	}
+}
+
+func (c *fakeCapture) Hello() *peerpb.Hello {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	hello := &peerpb.Hello{}
+	for _, r := range c.runs {
+		report := c.report(r)
+		for id := range r.spans {
+			report.Held = append(report.Held, &peerpb.Span{TableId: id})
+		}
+		hello.Feeds = append(hello.Feeds, report)
+	}
+	c.ended = nil
+	return hello
+}
+
+func (c *fakeCapture) Report() *peerpb.Report {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	report := &peerpb.Report{}
+	for _, r := range c.runs {
+		report.Feeds = append(report.Feeds, c.report(r))
+	}
+	for _, key := range c.ended {
+		report.Feeds = append(report.Feeds, &peerpb.FeedReport{Feed: key, Stopped: true})
+	}
+	c.ended = nil
+	return report
+}
+
+// tables lists the tables that run, with the checkpoints they began with.
+func (c *fakeCapture) tables(id model.ChangefeedID) map[int64]uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := map[int64]uint64{}
+	if r := c.runs[id]; r != nil {
+		for table, start := range r.spans {
+			out[table] = start
+		}
+	}
+	return out
+}
+
+// wire is the network of the tests: one hub behind an in-memory listener.
+type wire struct {
+	hub      *peer.Hub
+	listener *bufconn.Listener
+	server   *grpc.Server
+}
+
+func newWire(t *testing.T) *wire {
+	w := &wire{hub: peer.NewHub(zap.NewNop()), listener: bufconn.Listen(1 << 20), server: grpc.NewServer()}
+	w.hub.Register(w.server)
+	served := make(chan error, 1)
+	go func() { served <- w.server.Serve(w.listener) }()
+	t.Cleanup(func() {
+		w.server.Stop()
+		require.NoError(t, <-served)
+	})
+	return w
+}
+
+func (w *wire) dial(string) (*grpc.ClientConn, error) {
+	return grpc.NewClient("passthrough:///owner", grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return w.listener.DialContext(ctx) }))
+}
+
+// eventually waits for a condition with a short tick.
+func eventually(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	require.Eventually(t, cond, 10*time.Second, 2*time.Millisecond, what)
+}
