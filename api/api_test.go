@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	timodel "github.com/pingcap/tidb/pkg/meta/model"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -172,6 +173,19 @@ func TestAnswers(t *testing.T) {
 		{"v2_update_bad_rule", "PUT", "/api/v2/changefeeds/test1", `{"replica_config":{"filter":{"rules":["rule"]}}}`, stopped},
 		{"v2_update_bad_uri", "PUT", "/api/v2/changefeeds/test1", `{"sink_uri":"mysql://h/?protocol=canal"}`, stopped},
 		{"v2_update_malformed", "PUT", "/api/v2/changefeeds/test1", ``, stopped},
+		{"v2_verify_table", "POST", "/api/v2/verify_table", `{"start_ts":1}`, change(func(c *servicetest.Cluster) {
+			c.Tables = []*model.Table{
+				{Schema: "b", Name: "keyless", ID: 3, Info: &timodel.TableInfo{}},
+				{Schema: "b", Name: "keyed", ID: 2, Info: &timodel.TableInfo{}, HandleKey: []int{0}, PartitionIDs: []int64{4}},
+				{Schema: "a", Name: "keyed", ID: 1, Info: &timodel.TableInfo{}, HandleKey: []int{0}},
+				{Schema: "mysql", Name: "user", ID: 5, Info: &timodel.TableInfo{}},
+			}
+		})},
+		{"v2_verify_table_none", "POST", "/api/v2/verify_table", `{}`, healthy},
+		{"v2_verify_table_bad_rule", "POST", "/api/v2/verify_table", `{"replica_config":{"filter":{"rules":["rule"]}}}`, healthy},
+		{"v2_synced", "GET", "/api/v2/changefeeds/test1/synced", "", healthy},
+		{"v2_synced_malformed", "GET", "/api/v2/changefeeds/test1/synced", "{", healthy},
+		{"v2_delete_safepoint", "DELETE", "/api/v2/unsafe/service_gc_safepoint", "{}", healthy},
 		{"v2_get_unknown", "GET", "/api/v2/changefeeds/nope?namespace=ns", "", healthy},
 		{"v2_create_no_uri", "POST", "/api/v2/changefeeds", `{}`, healthy},
 		{"v2_create_duplicate", "POST", "/api/v2/changefeeds", `{"changefeed_id":"test1","sink_uri":"blackhole://"}`, healthy},

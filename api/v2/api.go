@@ -31,6 +31,7 @@ func Register(g *gin.RouterGroup, a *API, forward gin.HandlerFunc) {
 	g.GET("/status", a.status)
 	g.POST("/log", a.setLogLevel)
 	g.POST("/tso", a.tso)
+	g.POST("/verify_table", a.verifyTable)
 
 	owner := g.Group("", forward)
 	owner.GET("/health", a.health)
@@ -38,6 +39,7 @@ func Register(g *gin.RouterGroup, a *API, forward gin.HandlerFunc) {
 	owner.GET("/processors", a.listProcessors)
 	owner.GET("/processors/:changefeed_id/:capture_id", a.getProcessor)
 	owner.POST("/owner/resign", a.resign)
+	owner.DELETE("/unsafe/service_gc_safepoint", a.deleteSafePoint)
 
 	feeds := owner.Group("/changefeeds")
 	feeds.POST("", a.createChangefeed)
@@ -49,6 +51,7 @@ func Register(g *gin.RouterGroup, a *API, forward gin.HandlerFunc) {
 	feeds.POST("/:changefeed_id/pause", a.pauseChangefeed)
 	feeds.POST("/:changefeed_id/resume", a.resumeChangefeed)
 	feeds.GET("/:changefeed_id/status", a.getChangefeedStatus)
+	feeds.GET("/:changefeed_id/synced", a.getSynced)
 }
 
 // empty is the body of a success that has nothing to tell.
