@@ -32,6 +32,9 @@ func registerLegacy(r *gin.Engine, o Options) {
 	r.Any("/metrics", gin.WrapH(promhttp.HandlerFor(o.Gatherer, promhttp.HandlerOpts{})))
 	r.POST("/admin/log", func(c *gin.Context) { setLogLevel(c, o.LogLevel) })
 
+	r.GET("/debug/info", func(c *gin.Context) { writeDebugInfo(c, o.Service) })
+	registerOwnerRoutes(r.Group("/capture/owner"), o.Service)
+
 	profiles := r.Group("/debug/pprof")
 	profiles.GET("/", gin.WrapF(pprof.Index))
 	profiles.GET("/:profile", func(c *gin.Context) {
@@ -56,14 +59,19 @@ func writeStatus(c *gin.Context, svc *service.Service) {
 		plainText(c, http.StatusInternalServerError, err)
 		return
 	}
-	body, err := json.MarshalIndent(nodeStatus{
+	writeLegacyJSON(c, "application/json", nodeStatus{
 		Version: st.Capture.Version, GitHash: st.Capture.GitHash, ID: st.Capture.ID, PID: st.PID, IsOwner: st.IsOwner,
-	}, "", " ")
+	})
+}
+
+// writeLegacyJSON indents by one space.
+func writeLegacyJSON(c *gin.Context, contentType string, v any) {
+	body, err := json.MarshalIndent(v, "", " ")
 	if err != nil {
 		plainText(c, http.StatusInternalServerError, err)
 		return
 	}
-	c.Data(http.StatusOK, "application/json", body)
+	c.Data(http.StatusOK, contentType, body)
 }
 
 // setLogLevel takes the level as a bare JSON string.

@@ -39,6 +39,7 @@ func Register(g *gin.RouterGroup, a *API, forward gin.HandlerFunc) {
 	owner.GET("/processors", a.listProcessors)
 	owner.GET("/processors/:changefeed_id/:capture_id", a.getProcessor)
 	owner.POST("/owner/resign", a.resign)
+	owner.GET("/unsafe/metadata", a.getMetadata)
 	owner.DELETE("/unsafe/service_gc_safepoint", a.deleteSafePoint)
 
 	feeds := owner.Group("/changefeeds")

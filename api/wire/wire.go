@@ -25,7 +25,10 @@ type Time time.Time
 // TimeOfTSO is the wall-clock time of a TSO.
 func TimeOfTSO(tso uint64) Time { return Time(model.TimeOf(tso)) }
 
-// MarshalJSON writes milliseconds and no zone.
+// String writes milliseconds and no zone.
+func (t Time) String() string { return time.Time(t).Format(timeLayout) }
+
+// MarshalJSON writes String's text.
 func (t Time) MarshalJSON() ([]byte, error) {
 	b := make([]byte, 0, len(timeLayout)+2)
 	b = append(b, '"')

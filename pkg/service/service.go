@@ -98,8 +98,10 @@ type Options struct {
 	// HasRunningImport tells whether a restore or import runs upstream.
 	// Optional. See RunningImport.
 	HasRunningImport func(ctx context.Context) (bool, error)
-	Now              func() time.Time // optional, for tests
-	Logger           *zap.Logger      // optional
+	// Dump reads the whole metadata. Optional. See DumpMetadata.
+	Dump   func(ctx context.Context) ([]KeyValue, error)
+	Now    func() time.Time // optional, for tests
+	Logger *zap.Logger      // optional
 }
 
 // Service is safe for concurrent use.

@@ -92,7 +92,10 @@ func (c *Cluster) Options() service.Options {
 		},
 		Probe:            c.probe,
 		HasRunningImport: func(context.Context) (bool, error) { return c.Importing, nil },
-		Now:              CreateTime,
+		Dump: func(context.Context) ([]service.KeyValue, error) {
+			return []service.KeyValue{{Key: "/tidb/cdc/default/__cdc_meta__/meta/meta-version", Value: "1"}}, nil
+		},
+		Now: CreateTime,
 	}
 }
 
