@@ -1,9 +1,18 @@
-// Package sorter brings the row changes of a span into commit order. It keeps
+// Package sorter brings the row changes of spans into commit order. It keeps
 // them in memory and writes them to disk only when a changefeed, or the whole
 // process, holds more than it may.
+//
+// What goes to disk are sorted runs in pebble's table format, without the
+// database around it: a run is written once, read once in order and then
+// removed, so that a log, memtables and compactions would only cost.
 package sorter
 
 import (
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 )
@@ -21,12 +30,101 @@ type Config struct {
 }
 
 // Engine is the sorter of a process: the budget and the disk that all
-// changefeeds share.
-type Engine struct{ cfg Config }
+// changefeeds share. Its methods are safe for concurrent use.
+type Engine struct {
+	cfg    Config
+	pools  pools
+	relief *relief
+
+	held     atomic.Int64 // bytes over all feeds
+	disk     atomic.Int64 // bytes of files
+	nextSpan atomic.Uint64
+	nextFile atomic.Uint64
+
+	mu    sync.Mutex
+	feeds map[*Feed]struct{}
+
+	wakeup chan struct{}
+	stop   chan struct{}
+	done   chan struct{}
+}
 
 // Open makes an engine and wipes what an earlier process left in its directory.
-func Open(cfg Config) (*Engine, error) { return &Engine{cfg: cfg}, nil }
+func Open(cfg Config) (*Engine, error) {
+	if cfg.Dir == "" {
+		return nil, fmt.Errorf("sorter: no directory")
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = zap.NewNop()
+	}
+	if err := os.RemoveAll(cfg.Dir); err != nil {
+		return nil, fmt.Errorf("sorter: wipe the directory: %w", err)
+	}
+	e := &Engine{
+		cfg: cfg, relief: newRelief(), feeds: map[*Feed]struct{}{},
+		wakeup: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
+	}
+	if err := e.register(cfg.Registerer); err != nil {
+		return nil, fmt.Errorf("sorter: register metrics: %w", err)
+	}
+	go e.spillLoop()
+	return e, nil
+}
 
-// Close waits for the engine's goroutines and removes its files. All
-// changefeeds must have been closed.
-func (e *Engine) Close() error { return nil }
+func (e *Engine) register(r prometheus.Registerer) error {
+	if r == nil {
+		return nil
+	}
+	gauge := func(name, help string, v *atomic.Int64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Namespace: "ticdc", Subsystem: "sorter", Name: name, Help: help,
+			ConstLabels: prometheus.Labels{"id": "0"},
+		}, func() float64 { return float64(v.Load()) })
+	}
+	err := r.Register(gauge("in_memory_data_size_gauge", "Bytes of rows that are kept in memory.", &e.held))
+	if err != nil {
+		return err
+	}
+	return r.Register(gauge("on_disk_data_size_gauge", "Bytes of sorted runs on disk.", &e.disk))
+}
+
+// maxQuota keeps sums of quotas from overflowing.
+const maxQuota = 1 << 50
+
+// NewFeed adds a changefeed that may hold quota bytes in memory.
+func (e *Engine) NewFeed(quota uint64) *Feed {
+	f := &Feed{engine: e, quota: int64(min(quota, maxQuota)), spans: map[*Span]struct{}{}}
+	e.mu.Lock()
+	e.feeds[f] = struct{}{}
+	e.mu.Unlock()
+	return f
+}
+
+func (e *Engine) forget(f *Feed) {
+	e.mu.Lock()
+	delete(e.feeds, f)
+	e.mu.Unlock()
+}
+
+// Held is the memory, in bytes, that all changefeeds hold.
+func (e *Engine) Held() int64 { return e.held.Load() }
+
+// OnDisk is the size, in bytes, of all runs.
+func (e *Engine) OnDisk() int64 { return e.disk.Load() }
+
+// Close waits for the engine's goroutine and removes its files. All feeds must
+// have been closed.
+func (e *Engine) Close() error {
+	close(e.stop)
+	<-e.done
+	return os.RemoveAll(e.cfg.Dir)
+}
+
+func (e *Engine) over() bool { return e.cfg.MemoryLimit > 0 && e.held.Load() > e.cfg.MemoryLimit }
+
+func (e *Engine) wake() {
+	select {
+	case e.wakeup <- struct{}{}:
+	default:
+	}
+}
