@@ -156,6 +156,10 @@ func (p *Playground) startTiDB(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// A TiDB that was killed would hold the ownership of DDL for another minute.
+	if err := p.pd.EndLeases(ctx, "/tidb/", "/tidb/cdc/"); err != nil {
+		return err
+	}
 	p.tidb, err = tidb.Start(ctx, tidb.Options{
 		PDAddr:     strings.TrimPrefix(p.pd.URL(), "http://"),
 		Host:       p.opts.Host,

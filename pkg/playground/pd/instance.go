@@ -9,7 +9,9 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -181,6 +183,25 @@ func (in *instance) loadClusterID(ctx context.Context) error {
 		}
 	}
 	in.clusterID = id
+	return nil
+}
+
+func (in *instance) endLeases(ctx context.Context, prefix string, except []string) error {
+	resp, err := in.kv.Get(ctx, prefix, clientv3.WithPrefix(), clientv3.WithKeysOnly())
+	if err != nil {
+		return fmt.Errorf("pd: list leases: %w", err)
+	}
+	ended := map[int64]bool{0: true}
+	for _, item := range resp.Kvs {
+		under := func(p string) bool { return strings.HasPrefix(string(item.Key), p) }
+		if ended[item.Lease] || slices.ContainsFunc(except, under) {
+			continue
+		}
+		ended[item.Lease] = true
+		if _, err := in.kv.Revoke(ctx, clientv3.LeaseID(item.Lease)); err != nil {
+			return fmt.Errorf("pd: end the lease of %s: %w", item.Key, err)
+		}
+	}
 	return nil
 }
 

@@ -201,6 +201,16 @@ func (s *Server) GCSafePoint(context.Context) (uint64, error) {
 	return inst.gc.state().gcSafePoint, nil
 }
 
+// EndLeases ends the leases of all keys below a prefix but those below the exceptions, as etcd does by itself some
+// time after their holders died.
+func (s *Server) EndLeases(ctx context.Context, prefix string, except ...string) error {
+	inst, err := s.running()
+	if err != nil {
+		return err
+	}
+	return inst.endLeases(ctx, prefix, except)
+}
+
 func (s *Server) running() (*instance, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()

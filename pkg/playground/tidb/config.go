@@ -29,7 +29,7 @@ const (
 )
 
 // configure sets TiDB's global configuration for a small machine that runs the whole cluster.
-func configure(o Options) error {
+func configure(o Options, level zapcore.LevelEnabler) error {
 	cfg := config.NewConfig()
 	cfg.Host = o.Host
 	cfg.AdvertiseAddress = o.Advertise
@@ -56,7 +56,7 @@ func configure(o Options) error {
 	atomic.StoreUint32(&ddl.EnableSplitTableRegion, 1)
 	kv.TxnTotalSizeLimit.Store(config.SuperLargeTxnSize)
 	kv.TxnEntrySizeLimit.Store(config.DefTxnEntrySizeLimit)
-	if err := configureLog(o.Logger); err != nil {
+	if err := configureLog(o.Logger, level); err != nil {
 		return err
 	}
 	mysql.TiDBReleaseVersion = o.Version
@@ -80,10 +80,9 @@ func configure(o Options) error {
 	return nil
 }
 
-// configureLog sends what TiDB and the client libraries of PD and TiKV log to our log. TiDB tells much about itself
-// that nobody here wants to know, so only warnings pass.
-func configureLog(logger *zap.Logger) error {
-	core, err := warnings(logger)
+// configureLog sends what TiDB and the client libraries of PD and TiKV log to our log, from the level up.
+func configureLog(logger *zap.Logger, level zapcore.LevelEnabler) error {
+	core, err := textCore(logger, level)
 	if err != nil {
 		return fmt.Errorf("tidb: log: %w", err)
 	}
@@ -98,12 +97,12 @@ func configureLog(logger *zap.Logger) error {
 	return nil
 }
 
-// warnings returns the logger's core for warnings and worse. TiDB takes no core but this kind; with a logger of
+// textCore returns the logger's core for what the level lets pass. TiDB takes no core but this kind; with a logger of
 // another kind it logs nothing.
-func warnings(logger *zap.Logger) (*log.TextIOCore, error) {
+func textCore(logger *zap.Logger, level zapcore.LevelEnabler) (*log.TextIOCore, error) {
 	if core, ok := logger.Core().(*log.TextIOCore); ok {
 		core = core.Clone()
-		core.LevelEnabler = zapcore.WarnLevel
+		core.LevelEnabler = level
 		return core, nil
 	}
 	encoder, err := log.NewTextEncoder(&log.Config{})

@@ -60,13 +60,17 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if o.Logger == nil {
 		o.Logger = zap.NewNop()
 	}
-	if err := configure(o); err != nil {
+	// TiDB tells much about itself that nobody here wants to know, and while it creates its tables it warns a thousand
+	// times of a resource group that is not there yet.
+	level := zap.NewAtomicLevelAt(zap.ErrorLevel)
+	if err := configure(o, level); err != nil {
 		return nil, err
 	}
 	s := &Server{opts: o, done: make(chan struct{})}
 	if err := s.open(ctx); err != nil {
 		return nil, errors.Join(err, s.closeParts())
 	}
+	level.SetLevel(zap.WarnLevel)
 	go func() {
 		defer close(s.done)
 		s.err = s.server.Run(s.domain)
