@@ -38,6 +38,8 @@ type feed struct {
 	// draining are captures that have not confirmed yet that an earlier run,
 	// of this epoch, has ended there. Nothing new starts meanwhile.
 	draining map[model.CaptureID]uint64
+	// conns are the captures' streams, as far as the mailbox told of them.
+	conns map[model.CaptureID]Conn
 
 	checkpoint uint64
 	resolved   uint64 // 0 while not running
@@ -49,7 +51,7 @@ func newFeed(o *Owner, stored *etcdmeta.Feed) *feed {
 	f := &feed{
 		id: stored.ID, o: o, box: newMailbox(), done: make(chan struct{}),
 		logger:   o.logger.With(zap.String("namespace", stored.ID.Namespace), zap.String("changefeed", stored.ID.ID)),
-		draining: map[model.CaptureID]uint64{},
+		draining: map[model.CaptureID]uint64{}, conns: map[model.CaptureID]Conn{},
 	}
 	f.adopt(stored)
 	f.checkpoint = stored.CheckpointTs()
@@ -70,13 +72,19 @@ func (f *feed) adopt(stored *etcdmeta.Feed) {
 	f.stored = stored
 }
 
-// loop runs until ctx ends or the changefeed was removed.
+// loop runs until ctx ends or the changefeed was removed. It begins after the
+// feed was made known: streams opened later are told through the mailbox.
 func (f *feed) loop(ctx context.Context) {
 	defer close(f.done)
 	defer f.tasks.Wait()
 	defer f.leave()
 	f.timer = time.NewTimer(time.Hour)
 	defer f.timer.Stop()
+	for id, m := range f.o.fleet.snapshot().members {
+		if m.conn != nil {
+			f.conns[id] = m.conn
+		}
+	}
 	for !f.removed {
 		f.step(ctx)
 		if f.removed {
@@ -415,6 +423,7 @@ func (f *feed) closeRun() {
 // onAttached takes over what a capture says it is running of this changefeed,
 // nil for nothing.
 func (f *feed) onAttached(capture model.CaptureID, conn Conn, report *peerpb.FeedReport) {
+	f.conns[capture] = conn
 	if epoch, ok := f.draining[capture]; ok && (report == nil || report.Feed.Epoch != epoch) {
 		delete(f.draining, capture)
 	}
@@ -466,6 +475,7 @@ func (f *feed) onReport(ctx context.Context, capture model.CaptureID, report *pe
 func (f *feed) onFleet(lost []model.CaptureID) {
 	for _, capture := range lost {
 		delete(f.draining, capture)
+		delete(f.conns, capture)
 		if f.run != nil {
 			f.run.forget(capture)
 		}
@@ -474,9 +484,20 @@ func (f *feed) onFleet(lost []model.CaptureID) {
 
 // onDetached notes that a capture's stream broke.
 func (f *feed) onDetached(capture model.CaptureID) {
+	delete(f.conns, capture)
 	if f.run != nil {
 		f.run.onDetached(capture)
 	}
+}
+
+// heardAll tells whether the feed knows what runs on every connected capture.
+func (f *feed) heardAll(fleet *fleetView) bool {
+	for id, m := range fleet.members {
+		if m.conn != nil && f.conns[id] != m.conn {
+			return false
+		}
+	}
+	return fleet.settled
 }
 
 // markStatus hands the progress to the flusher.

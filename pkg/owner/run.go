@@ -234,7 +234,7 @@ func (r *run) scheduled() bool {
 func (r *run) dispatch() {
 	r.dropTables()
 	fleet := r.f.o.fleet.snapshot()
-	if len(r.place) == len(r.planner.tables) || !fleet.settled || fleet.incompatible != nil || len(r.f.draining) > 0 {
+	if len(r.place) == len(r.planner.tables) || len(r.f.draining) > 0 || fleet.incompatible != nil || !r.f.heardAll(fleet) {
 		return
 	}
 	var unplaced []int64
