@@ -1,6 +1,9 @@
 package model
 
-import timodel "github.com/pingcap/tidb/pkg/meta/model"
+import (
+	timodel "github.com/pingcap/tidb/pkg/meta/model"
+	"github.com/pingcap/tidb/pkg/parser/mysql"
+)
 
 // DDLEvent is one schema change, as it is to be executed or announced
 // downstream. A job that touches several tables may become several events
@@ -27,7 +30,13 @@ type DDLEvent struct {
 	PreInfo *Table
 	Info    *Table
 
-	Charset string // of the session that issued the statement
+	// Parts are the shares of the single tables in a job that touches several
+	// (rename tables, create tables). For exchange partition the event itself
+	// is about the partitioned table, and its one part about the other table.
+	Parts []*DDLEvent
+
+	SQLMode mysql.SQLMode // of the session that issued the statement, as Charset and Collate
+	Charset string
 	Collate string
 	BDRRole string
 }
