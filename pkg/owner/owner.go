@@ -135,6 +135,8 @@ func (o *Owner) Run(ctx context.Context) error {
 	if err := o.checkTerm(state); err != nil {
 		return err
 	}
+	o.metrics.begin(o)
+	defer o.metrics.end(o)
 	o.fleet.begin(state)
 	for _, stored := range state.Feeds {
 		o.onRecord(stored.ID, stored)
