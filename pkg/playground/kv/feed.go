@@ -233,7 +233,7 @@ func (f *feed) oldValue(s *subscription, e *changeEvent) []byte {
 	}
 	if !e.oldRead {
 		e.oldRead = true
-		value, err := f.reader.read(f.db, e.row.key, e.oldAt)
+		value, err := f.reader.read(f.db, e.row.key, e.oldAt, e.row.startTs)
 		if err != nil {
 			f.logger.Error("old value is not readable", zap.Binary("key", e.row.key), zap.Error(err))
 		}
@@ -329,20 +329,26 @@ type oldValueReader struct {
 	txn *badger.Txn
 }
 
-// read returns the newest value at or before ts; nil when there is none or it is a deletion.
-func (r *oldValueReader) read(db *badger.DB, key []byte, ts uint64) ([]byte, error) {
+// read returns the newest value at or before ts that is not the transaction's own: while a commit is being written, its
+// version is there and its lock still too. It returns nil when there is none or it is a deletion.
+func (r *oldValueReader) read(db *badger.DB, key []byte, ts, startTs uint64) ([]byte, error) {
 	if r.txn == nil {
 		r.txn = db.NewTransaction(false)
 	}
-	r.txn.SetReadTS(ts)
-	item, err := r.txn.Get(key)
-	if errors.Is(err, badger.ErrKeyNotFound) {
-		return nil, nil
+	for {
+		r.txn.SetReadTS(ts)
+		item, err := r.txn.Get(key)
+		if errors.Is(err, badger.ErrKeyNotFound) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if start, _, ok := dataVersion(item.UserMeta(), item.Version()); !ok || start != startTs {
+			return item.Value()
+		}
+		ts = item.Version() - 1
 	}
-	if err != nil {
-		return nil, err
-	}
-	return item.Value()
 }
 
 func (r *oldValueReader) close() {

@@ -234,7 +234,7 @@ func (s *stream) addSub(sub *subscription, requestID, regionID uint64) {
 	}
 	p := r.index[regionID]
 	if p == nil {
-		p = &requestRegion{requestID: requestID, regionID: regionID, request: r}
+		p = &requestRegion{requestID: requestID, regionID: regionID, request: r, resolved: sub.checkpoint}
 		r.index[regionID] = p
 		r.parts = append(r.parts, p)
 	}

@@ -19,6 +19,7 @@ type txnKind struct {
 	async       bool
 	onePC       bool
 	pessimistic bool
+	noWait      bool // for locks
 }
 
 var txnKinds = []txnKind{
@@ -44,12 +45,16 @@ func (k txnKind) lock(ctx context.Context, client *tikv.KVStore, txn *transactio
 	if !k.pessimistic {
 		return nil
 	}
+	wait := kv.LockAlwaysWait
+	if k.noWait {
+		wait = kv.LockNoWait
+	}
 	for {
 		forUpdate, err := client.CurrentTimestamp("global")
 		if err != nil {
 			return err
 		}
-		err = txn.LockKeys(ctx, kv.NewLockCtx(forUpdate, kv.LockAlwaysWait, time.Now()), key)
+		err = txn.LockKeys(ctx, kv.NewLockCtx(forUpdate, wait, time.Now()), key)
 		if !tikverr.IsErrWriteConflict(err) {
 			return err
 		}
