@@ -201,7 +201,7 @@ func TestLinksNoDatabase(t *testing.T) {
 	for _, pkg := range strings.Fields(string(out)) {
 		for _, banned := range []string{
 			"github.com/pingcap/tidb/pkg/server", "github.com/pingcap/tidb/pkg/session", "github.com/pingcap/tidb/pkg/domain",
-			"github.com/pingcap/tidb/pkg/planner", "github.com/pingcap/tidb/pkg/executor", "github.com/pingcap/tidb/pkg/store/mockstore/unistore",
+			"github.com/pingcap/tidb/pkg/planner/core", "github.com/pingcap/tidb/pkg/expression", "github.com/pingcap/tidb/pkg/store/mockstore",
 			"github.com/pingcap/badger", "go.etcd.io/etcd/server",
 			"github.com/tidemark/tidemark/pkg/playground", "github.com/pingcap/tiflow", "github.com/pingcap/ticdc",
 		} {
