@@ -16,6 +16,8 @@ type Upstream interface {
 	CurrentTSO(ctx context.Context) (uint64, error)
 	// Now estimates the PD time without asking.
 	Now() uint64
+	// Silence is how long ago PD answered the last time.
+	Silence() time.Duration
 	// SetServiceSafePoint returns the least safe point of all services. A TTL
 	// of 0 withdraws the service's own one.
 	SetServiceSafePoint(ctx context.Context, serviceID string, ttlSeconds int64, ts uint64) (uint64, error)

@@ -32,6 +32,8 @@ type fakeUpstream struct {
 	now   uint64
 	least uint64 // safe point of another service
 	safe  map[string]uint64
+
+	silence time.Duration
 }
 
 func (u *fakeUpstream) CurrentTSO(context.Context) (uint64, error) {
@@ -39,6 +41,12 @@ func (u *fakeUpstream) CurrentTSO(context.Context) (uint64, error) {
 	defer u.mu.Unlock()
 	u.now++
 	return u.now, nil
+}
+
+func (u *fakeUpstream) Silence() time.Duration {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.silence
 }
 
 func (u *fakeUpstream) Now() uint64 {

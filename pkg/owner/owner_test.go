@@ -5,11 +5,13 @@ import (
 	stderrors "errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	timodel "github.com/pingcap/tidb/pkg/meta/model"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/goleak"
@@ -72,6 +74,7 @@ type cluster struct {
 	session  *etcdmeta.Session
 	stop     func() error
 	lastRev  int64
+	metrics  *Metrics
 }
 
 func newCluster(t *testing.T, schema *fakeSchema) *cluster {
@@ -97,7 +100,7 @@ func (c *cluster) startOwner(captures ...*fakeCapture) {
 	c.owner = New(Options{
 		Self: model.CaptureInfo{ID: "owner", AdvertiseAddr: "owner:1"}, Meta: c.meta.AsOwner(fence), Hub: c.wire.hub,
 		UpstreamID: 1, Upstream: c.upstream, Schemas: c.schema, FilterDDL: passDDL, OpenSink: c.sink.open,
-		GCServiceID: "ticdc-default-1", GCTTL: time.Hour, SessionTTL: 10 * time.Second, Clock: c.clock, Logger: zap.NewNop(),
+		GCServiceID: "ticdc-default-1", GCTTL: time.Hour, SessionTTL: 10 * time.Second, Clock: c.clock, Metrics: c.metrics,
 	})
 	runCtx, cancel := context.WithCancel(context.Background())
 	result := make(chan error, 1)
@@ -199,6 +202,8 @@ func (c *cluster) submit(job model.AdminJobType, overwrite uint64) {
 
 func TestRunAndAdvance(t *testing.T) {
 	c := newCluster(t, newFakeSchema(200, table(1, "a"), table(2, "b"), table(3, "c")))
+	registry := prometheus.NewRegistry()
+	c.metrics = NewMetrics(registry)
 	a, b := c.addCapture("c-a"), c.addCapture("c-b")
 	c.startOwner(a, b)
 	c.create()
@@ -219,6 +224,21 @@ func TestRunAndAdvance(t *testing.T) {
 	captures := c.owner.View().Captures
 	require.Len(t, captures, 2)
 	require.True(t, captures[0].Connected)
+
+	figures := func() string {
+		families, err := registry.Gather()
+		require.NoError(t, err)
+		var out strings.Builder
+		for _, f := range families {
+			fmt.Fprintln(&out, f)
+		}
+		return out.String()
+	}
+	require.Contains(t, figures(), "ticdc_owner_checkpoint_ts_lag")
+	require.Contains(t, figures(), `value:"f"`)
+	c.stopOwner()
+	require.NotContains(t, figures(), "ticdc_owner_checkpoint_ts_lag", "only the owner shows changefeeds")
+	require.Contains(t, figures(), "ticdc_owner_ownership_counter")
 }
 
 // A capture that is behind holds the checkpoint of the changefeed.
@@ -234,8 +254,12 @@ func TestSlowCaptureHoldsCheckpoint(t *testing.T) {
 	eventually(t, "the stall is told", func() bool { return c.view().Stalled != nil })
 	require.Equal(t, model.StallCatchingUp, c.view().Stalled.Reason)
 	require.Contains(t, c.view().Stalled.Detail, "c-b:1")
+	c.upstream.set(func() { c.upstream.silence = time.Minute })
+	c.schema.advance(202)
+	eventually(t, "PD is the reason", func() bool { return c.view().Stalled.Reason == model.StallUpstream })
+	c.upstream.set(func() { c.upstream.silence = 0 })
 	b.with(func() { b.limit = 0 })
-	c.waitCheckpoint(201)
+	c.waitCheckpoint(202)
 	eventually(t, "no stall any more", func() bool { return c.view().Stalled == nil })
 }
 

@@ -14,6 +14,9 @@ import (
 // given. Resolved-ts comes several times a second.
 const stallAfter = 2 * time.Second
 
+// silenceAfter is how long PD may be silent before that is a reason.
+const silenceAfter = 2 * time.Second
+
 // checkpoint is where a restart would begin.
 func (v *FeedView) checkpoint() uint64 {
 	if v.Status != nil {
@@ -127,6 +130,9 @@ func (f *feed) runStall(s *model.Stall) {
 		s.Reason, s.Detail = model.StallInitialized, "the schema is being loaded"
 	case r.ddl != nil:
 		r.ddl.fill(s)
+	case f.o.upstream.Silence() > silenceAfter:
+		s.Reason = model.StallUpstream
+		s.Detail = fmt.Sprintf("PD has not answered for %s", f.o.upstream.Silence().Round(time.Second))
 	case !r.scheduled():
 		s.Reason, s.Detail = model.StallScheduling, f.schedulingDetail(fleet)
 	case !r.captureStall(s, fleet):

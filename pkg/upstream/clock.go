@@ -86,3 +86,13 @@ func (u *Upstream) CurrentTSO(ctx context.Context) (uint64, error) {
 
 // Now is PD time as estimated from the last sample, as a TSO. It does no I/O.
 func (u *Upstream) Now() uint64 { return u.clock.now() }
+
+// Silence is how long ago PD answered the last time. While all is well it is
+// below the time between two samples of the clock.
+func (u *Upstream) Silence() time.Duration {
+	s := u.clock.last.Load()
+	if s == nil {
+		return 0
+	}
+	return time.Since(s.at)
+}
