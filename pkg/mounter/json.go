@@ -59,7 +59,9 @@ func jsonValueSize(kind byte, b []byte) int {
 		}
 	case types.JSONTypeCodeObject, types.JSONTypeCodeArray:
 		if len(b) >= jsonHeader {
-			return int(binary.LittleEndian.Uint32(b[4:]))
+			if size := int(binary.LittleEndian.Uint32(b[4:])); size >= jsonHeader {
+				return size
+			}
 		}
 	}
 	return 0
@@ -89,58 +91,137 @@ func appendJSON(dst, b []byte) ([]byte, error) {
 	if len(b) == 0 {
 		return dst, errBadJSON
 	}
-	return appendJSONValue(dst, b[0], b[1:], 0)
-}
-
-func appendJSONValue(dst []byte, kind byte, b []byte, depth int) ([]byte, error) {
-	size := jsonValueSize(kind, b)
-	if size <= 0 || size > len(b) || depth > maxJSONDepth {
+	w := jsonWriter{out: dst, budget: len(b)}
+	if !w.value(b[0], b[1:], 0) {
 		return dst, errBadJSON
 	}
+	return w.out, nil
+}
+
+// jsonWriter writes one document. In a sound one every byte belongs to one
+// value, so the values together are no longer than the document: the budget
+// ends broken ones, whose offsets may go round in circles.
+type jsonWriter struct {
+	out    []byte
+	budget int
+}
+
+func (w *jsonWriter) spend(n int) bool {
+	w.budget -= n
+	return w.budget >= 0
+}
+
+// value writes the value that b begins with, false when it is broken.
+func (w *jsonWriter) value(kind byte, b []byte, depth int) bool {
+	size := jsonValueSize(kind, b)
+	if size <= 0 || size > len(b) || depth > maxJSONDepth {
+		return false
+	}
+	switch kind {
+	case types.JSONTypeCodeArray:
+		return w.array(b[:size], depth)
+	case types.JSONTypeCodeObject:
+		return w.object(b[:size], depth)
+	}
+	if !w.spend(size) {
+		return false
+	}
+	var ok bool
+	w.out, ok = appendJSONScalar(w.out, kind, b[:size])
+	return ok
+}
+
+func (w *jsonWriter) array(b []byte, depth int) bool {
+	count := int(binary.LittleEndian.Uint32(b))
+	head := jsonHeader + count*jsonValEntry
+	if head > len(b) || !w.spend(head) {
+		return false
+	}
+	w.out = append(w.out, '[')
+	for i := range count {
+		if i > 0 {
+			w.out = append(w.out, ", "...)
+		}
+		if !w.entry(b, jsonHeader+i*jsonValEntry, depth) {
+			return false
+		}
+	}
+	w.out = append(w.out, ']')
+	return true
+}
+
+func (w *jsonWriter) object(b []byte, depth int) bool {
+	count := int(binary.LittleEndian.Uint32(b))
+	head := jsonHeader + count*(jsonKeyEntry+jsonValEntry)
+	if head > len(b) || !w.spend(head) {
+		return false
+	}
+	w.out = append(w.out, '{')
+	for i := range count {
+		if i > 0 {
+			w.out = append(w.out, ", "...)
+		}
+		key := b[jsonHeader+i*jsonKeyEntry:]
+		off, n := int(binary.LittleEndian.Uint32(key)), int(binary.LittleEndian.Uint16(key[4:]))
+		if off+n > len(b) || !w.spend(n) {
+			return false
+		}
+		w.out = append(appendJSONString(w.out, b[off:off+n]), ": "...)
+		if !w.entry(b, jsonHeader+count*jsonKeyEntry+i*jsonValEntry, depth) {
+			return false
+		}
+	}
+	w.out = append(w.out, '}')
+	return true
+}
+
+// entry writes the element whose type and offset stand at a position.
+func (w *jsonWriter) entry(b []byte, at, depth int) bool {
+	if kind := b[at]; kind != types.JSONTypeCodeLiteral {
+		off := int(binary.LittleEndian.Uint32(b[at+1:]))
+		return off <= len(b) && w.value(kind, b[off:], depth+1)
+	}
+	var ok bool
+	w.out, ok = appendJSONLiteral(w.out, b[at+1])
+	return ok
+}
+
+// appendJSONScalar writes a value that holds no others; b is exactly its bytes.
+func appendJSONScalar(dst []byte, kind byte, b []byte) ([]byte, bool) {
 	switch kind {
 	case types.JSONTypeCodeLiteral:
 		return appendJSONLiteral(dst, b[0])
 	case types.JSONTypeCodeInt64:
-		return strconv.AppendInt(dst, int64(binary.LittleEndian.Uint64(b)), 10), nil
+		return strconv.AppendInt(dst, int64(binary.LittleEndian.Uint64(b)), 10), true
 	case types.JSONTypeCodeUint64:
-		return strconv.AppendUint(dst, binary.LittleEndian.Uint64(b), 10), nil
+		return strconv.AppendUint(dst, binary.LittleEndian.Uint64(b), 10), true
 	case types.JSONTypeCodeFloat64:
 		return appendJSONFloat(dst, math.Float64frombits(binary.LittleEndian.Uint64(b)))
 	case types.JSONTypeCodeString:
 		s, ok := prefixed(b)
-		if !ok {
-			return dst, errBadJSON
-		}
-		return appendJSONString(dst, s), nil
+		return appendJSONString(dst, s), ok
 	case types.JSONTypeCodeOpaque:
 		s, ok := prefixed(b[1:])
-		if !ok {
-			return dst, errBadJSON
-		}
 		dst = append(dst, `"base64:type`...)
 		dst = append(strconv.AppendInt(dst, int64(b[0]), 10), ':')
-		return append(base64.StdEncoding.AppendEncode(dst, s), '"'), nil
-	case types.JSONTypeCodeArray:
-		return appendJSONArray(dst, b[:size], depth)
-	case types.JSONTypeCodeObject:
-		return appendJSONObject(dst, b[:size], depth)
+		return append(base64.StdEncoding.AppendEncode(dst, s), '"'), ok
 	case types.JSONTypeCodeDuration:
 		dst = append(dst, '"')
-		return append(appendDuration(dst, int64(binary.LittleEndian.Uint64(b)), 6), '"'), nil
+		return append(appendDuration(dst, int64(binary.LittleEndian.Uint64(b)), 6), '"'), true
 	}
-	return appendJSONTime(dst, kind, b), nil
+	return appendJSONTime(dst, kind, b), true
 }
 
-func appendJSONLiteral(dst []byte, literal byte) ([]byte, error) {
+func appendJSONLiteral(dst []byte, literal byte) ([]byte, bool) {
 	switch literal {
 	case types.JSONLiteralNil:
-		return append(dst, "null"...), nil
+		return append(dst, "null"...), true
 	case types.JSONLiteralTrue:
-		return append(dst, "true"...), nil
+		return append(dst, "true"...), true
 	case types.JSONLiteralFalse:
-		return append(dst, "false"...), nil
+		return append(dst, "false"...), true
 	}
-	return dst, errBadJSON
+	return dst, false
 }
 
 // appendJSONTime shows a date, datetime or timestamp inside JSON: always with
@@ -157,88 +238,34 @@ func appendJSONTime(dst []byte, kind byte, b []byte) []byte {
 	return append(dst, '"')
 }
 
-func appendJSONArray(dst, b []byte, depth int) ([]byte, error) {
-	count := int(binary.LittleEndian.Uint32(b))
-	if jsonHeader+count*jsonValEntry > len(b) {
-		return dst, errBadJSON
-	}
-	dst = append(dst, '[')
-	var err error
-	for i := range count {
-		if i > 0 {
-			dst = append(dst, ", "...)
-		}
-		if dst, err = appendJSONEntry(dst, b, jsonHeader+i*jsonValEntry, depth); err != nil {
-			return dst, err
-		}
-	}
-	return append(dst, ']'), nil
-}
-
-func appendJSONObject(dst, b []byte, depth int) ([]byte, error) {
-	count := int(binary.LittleEndian.Uint32(b))
-	if jsonHeader+count*(jsonKeyEntry+jsonValEntry) > len(b) {
-		return dst, errBadJSON
-	}
-	dst = append(dst, '{')
-	var err error
-	for i := range count {
-		if i > 0 {
-			dst = append(dst, ", "...)
-		}
-		entry := b[jsonHeader+i*jsonKeyEntry:]
-		off, n := int(binary.LittleEndian.Uint32(entry)), int(binary.LittleEndian.Uint16(entry[4:]))
-		if off+n > len(b) {
-			return dst, errBadJSON
-		}
-		dst = append(appendJSONString(dst, b[off:off+n]), ": "...)
-		if dst, err = appendJSONEntry(dst, b, jsonHeader+count*jsonKeyEntry+i*jsonValEntry, depth); err != nil {
-			return dst, err
-		}
-	}
-	return append(dst, '}'), nil
-}
-
-func appendJSONEntry(dst, b []byte, at, depth int) ([]byte, error) {
-	kind := b[at]
-	if kind == types.JSONTypeCodeLiteral {
-		return appendJSONLiteral(dst, b[at+1])
-	}
-	off := int(binary.LittleEndian.Uint32(b[at+1:]))
-	if off > len(b) {
-		return dst, errBadJSON
-	}
-	return appendJSONValue(dst, kind, b[off:], depth+1)
-}
-
 // appendJSONFloat writes at least one digit after the point, and exponents
 // without plus sign or leading zero.
-func appendJSONFloat(dst []byte, f float64) ([]byte, error) {
+func appendJSONFloat(dst []byte, f float64) ([]byte, bool) {
 	abs := math.Abs(f)
 	if math.IsNaN(f) || math.IsInf(f, 0) {
-		return dst, errBadJSON
+		return dst, false
 	}
 	start := len(dst)
 	if abs == 0 || abs >= 1e-15 && abs < 1e15 {
 		dst = strconv.AppendFloat(dst, f, 'f', -1, 64)
 		for _, c := range dst[start:] {
 			if c == '.' {
-				return dst, nil
+				return dst, true
 			}
 		}
-		return append(dst, ".0"...), nil
+		return append(dst, ".0"...), true
 	}
 	dst = strconv.AppendFloat(dst, f, 'e', -1, 64)
 	if n := len(dst); dst[n-4] == 'e' && dst[n-3] == '-' && dst[n-2] == '0' {
 		dst[n-2] = dst[n-1]
-		return dst[:n-1], nil
+		return dst[:n-1], true
 	}
 	for i := start; i < len(dst); i++ {
 		if dst[i] == '+' {
-			return append(dst[:i], dst[i+1:]...), nil
+			return append(dst[:i], dst[i+1:]...), true
 		}
 	}
-	return dst, nil
+	return dst, true
 }
 
 const hexDigits = "0123456789abcdef"
