@@ -297,6 +297,7 @@ func (s *Server) newService() *service.Service {
 		Probe:            s.probe,
 		DialPD:           s.dialPD,
 		HasRunningImport: service.RunningImport(s.etcd),
+		Dump:             service.DumpMetadata(s.etcd, s.o.Config.ClusterID),
 		Logger:           s.logger,
 	})
 }
