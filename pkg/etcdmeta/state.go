@@ -71,6 +71,15 @@ func (c *Client) load(ctx context.Context, prefix string) (*State, error) {
 	return s, nil
 }
 
+// CaptureIDs is the set of the registered captures.
+func (s *State) CaptureIDs() map[model.CaptureID]struct{} {
+	ids := make(map[model.CaptureID]struct{}, len(s.Captures))
+	for id := range s.Captures {
+		ids[id] = struct{}{}
+	}
+	return ids
+}
+
 // Owner is the capture that holds the election; ok is false when there is none.
 func (s *State) Owner() (owner OwnerInfo, ok bool) {
 	least := int64(0)

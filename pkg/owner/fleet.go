@@ -49,9 +49,15 @@ type fleetView struct {
 }
 
 type memberView struct {
-	info     *model.CaptureInfo
-	conn     Conn // nil without a stream
+	info     *model.CaptureInfo // nil while its registration was not seen yet
+	conn     Conn               // nil without a stream
 	liveness model.Liveness
+	gone     bool // its key is deleted
+}
+
+// takesTables tells whether new tables may be given to the capture.
+func (m memberView) takesTables() bool {
+	return m.info != nil && !m.gone && m.conn != nil && m.liveness == model.LivenessAlive
 }
 
 func newFleet(o *Owner, grace time.Duration) *fleet {
@@ -73,8 +79,7 @@ func (f *fleet) begin(state *etcdmeta.State) {
 	f.mu.Unlock()
 }
 
-// update follows the registrations. wait is how long until sweep has to be
-// called; 0 when it need not be.
+// update follows the registrations.
 func (f *fleet) update(captures map[model.CaptureID]*model.CaptureInfo, now time.Time) {
 	f.mu.Lock()
 	for id, info := range captures {
@@ -123,7 +128,7 @@ func (f *fleet) publish() {
 	v := &fleetView{members: make(map[model.CaptureID]memberView, len(f.members)), settled: len(f.expected) == 0}
 	versions := map[string]struct{}{}
 	for id, m := range f.members {
-		mv := memberView{info: m.info, liveness: m.liveness}
+		mv := memberView{info: m.info, liveness: m.liveness, gone: !m.goneAt.IsZero()}
 		if m.conn != nil {
 			mv.conn = m.conn
 		}
@@ -225,10 +230,15 @@ func (f *fleet) Detached(c *peer.Conn) {
 		return
 	}
 	m.conn = nil
-	if m.info == nil {
-		delete(f.members, id) // never registered
+	if m.info == nil { // no key tells when it is lost: that is now
+		delete(f.members, id)
 	}
 	f.publish()
 	f.mu.Unlock()
-	f.o.notify(func(feed *feed) { feed.onDetached(id) })
+	f.o.notify(func(feed *feed) {
+		feed.onDetached(id)
+		if m.info == nil {
+			feed.onFleet([]model.CaptureID{id})
+		}
+	})
 }

@@ -138,6 +138,9 @@ func (o *Owner) Run(ctx context.Context) error {
 	o.metrics.begin(o)
 	defer o.metrics.end(o)
 	o.fleet.begin(state)
+	for key, err := range state.Bad {
+		o.logger.Error("cannot read a value in etcd", zap.String("key", key), zap.Error(err))
+	}
 	for _, stored := range state.Feeds {
 		o.onRecord(stored.ID, stored)
 	}
@@ -148,6 +151,10 @@ func (o *Owner) Run(ctx context.Context) error {
 	o.touch()
 	o.logger.Info("this capture is the owner", zap.Int64("revision", o.meta.Fence().Rev), zap.Int("changefeeds", len(state.Feeds)))
 
+	if len(state.Positions) > 0 {
+		alive := state.CaptureIDs()
+		o.background.Go(func() { o.cleanPositions(ctx, alive) })
+	}
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() error { return o.watch(groupCtx, state) })
 	group.Go(func() error { return o.flusher.run(groupCtx) })
@@ -187,6 +194,17 @@ func (o *Owner) finalFlush(ctx context.Context) {
 	defer cancel()
 	if _, err := o.flusher.flush(ctx); err != nil {
 		o.logger.Info("the last checkpoints were not stored", zap.Error(err))
+	}
+}
+
+// cleanPositions deletes what TiCDC captures that are gone have left behind.
+func (o *Owner) cleanPositions(ctx context.Context, alive map[model.CaptureID]struct{}) {
+	err := o.meta.RemovePositions(ctx, func(k etcdmeta.Key) bool {
+		_, ok := alive[k.Capture]
+		return !ok
+	})
+	if err != nil && ctx.Err() == nil {
+		o.logger.Warn("cannot delete the task positions of vanished captures", zap.Error(err))
 	}
 }
 

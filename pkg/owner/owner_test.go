@@ -555,3 +555,45 @@ func TestThousandTables(t *testing.T) {
 	t.Logf("first checkpoint after %s", time.Since(begun))
 	require.Len(t, c.view().Tasks[0].TableIDs, 500)
 }
+
+// Captures of more than two versions must not work together.
+func TestIncompatibleVersionsFreeze(t *testing.T) {
+	c := newCluster(t, newFakeSchema(200, table(1, "a")))
+	a := c.addCapture("c-a")
+	c.startOwner(a)
+	c.create()
+	c.waitCheckpoint(200)
+	for _, version := range []string{"v8.5.4", "v8.5.5"} {
+		require.NoError(t, a.session.Register(t.Context(), &model.CaptureInfo{ID: "c-" + version, Version: version}))
+	}
+	eventually(t, "seen", func() bool { return c.owner.View().Incompatible != nil })
+	c.shift.Store(int64(stallAfter))
+	c.schema.advance(300)
+	eventually(t, "the reason is told", func() bool {
+		s := c.view().Stalled
+		return s != nil && s.Reason == model.StallScheduling
+	})
+	require.Equal(t, uint64(200), c.view().Status.CheckpointTs)
+	_, err := c.meta.Etcd().Delete(t.Context(), c.meta.Keys().Capture("c-v8.5.5"))
+	require.NoError(t, err)
+	eventually(t, "gone", func() bool { return c.owner.fleet.snapshot().members["c-v8.5.5"].gone })
+	c.shift.Store(int64(stallAfter + minGrace))
+	c.waitCheckpoint(300)
+}
+
+// What a TiCDC capture that is gone has left is cleaned up.
+func TestPositionsOfVanishedCaptures(t *testing.T) {
+	c := newCluster(t, newFakeSchema(200, table(1, "a")))
+	keys := c.meta.Keys()
+	a := c.addCapture("c-a")
+	for _, capture := range []string{"c-a", "c-old"} {
+		_, err := c.meta.Etcd().Put(t.Context(), keys.Position(capture, feedID), "{}")
+		require.NoError(t, err)
+	}
+	c.startOwner(a)
+	eventually(t, "cleaned", func() bool {
+		state, err := c.meta.Load(t.Context())
+		require.NoError(t, err)
+		return len(state.Positions) == 1
+	})
+}

@@ -133,6 +133,8 @@ func (f *feed) runStall(s *model.Stall) {
 	case f.o.upstream.Silence() > silenceAfter:
 		s.Reason = model.StallUpstream
 		s.Detail = fmt.Sprintf("PD has not answered for %s", f.o.upstream.Silence().Round(time.Second))
+	case fleet.incompatible != nil:
+		s.Reason, s.Detail = model.StallScheduling, fleet.incompatible.Error()
 	case !r.scheduled():
 		s.Reason, s.Detail = model.StallScheduling, f.schedulingDetail(fleet)
 	case !r.captureStall(s, fleet):
@@ -156,8 +158,6 @@ func (d *ddlExec) fill(s *model.Stall) {
 
 func (f *feed) schedulingDetail(fleet *fleetView) string {
 	switch {
-	case fleet.incompatible != nil:
-		return fleet.incompatible.Error()
 	case !fleet.settled:
 		return "a registered capture has not connected to this owner yet"
 	case len(f.draining) > 0:

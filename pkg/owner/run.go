@@ -156,6 +156,9 @@ func (r *run) step(ctx context.Context) error {
 	if err := r.planner.schema.Err(); err != nil {
 		return err
 	}
+	if r.f.o.fleet.snapshot().incompatible != nil {
+		return nil // everything stands still until the captures' versions fit
+	}
 	for {
 		barrier, err := r.planner.advance()
 		if err != nil {
@@ -234,7 +237,7 @@ func (r *run) scheduled() bool {
 func (r *run) dispatch() {
 	r.dropTables()
 	fleet := r.f.o.fleet.snapshot()
-	if len(r.place) == len(r.planner.tables) || len(r.f.draining) > 0 || fleet.incompatible != nil || !r.f.heardAll(fleet) {
+	if len(r.place) == len(r.planner.tables) || len(r.f.draining) > 0 || !r.f.heardAll(fleet) {
 		return
 	}
 	var unplaced []int64
@@ -246,7 +249,7 @@ func (r *run) dispatch() {
 	slices.Sort(unplaced)
 	var candidates []scheduler.Capture
 	for id, m := range fleet.members {
-		if m.conn == nil || m.liveness != model.LivenessAlive {
+		if !m.takesTables() {
 			continue
 		}
 		c := scheduler.Capture{ID: id}

@@ -5,6 +5,7 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	stderrors "errors"
 	"sync"
 	"time"
 
@@ -240,12 +241,17 @@ func (a *Agent) run(ctx context.Context, w *work) {
 	w.running = false
 	if w.stopping {
 		a.finish(w)
-	} else if err != nil && a.ctx.Err() == nil {
+	} else if a.ctx.Err() == nil {
+		if err == nil {
+			err = errEnded
+		}
 		a.fail(w, err)
 	}
 	a.mu.Unlock()
 	a.signal()
 }
+
+var errEnded = stderrors.New("the processor ended without being asked to")
 
 // fail notes why a run ended by itself. It stays until the owner stops it.
 func (a *Agent) fail(w *work, err error) {
