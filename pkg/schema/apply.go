@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"errors"
 	"fmt"
 
 	timodel "github.com/pingcap/tidb/pkg/meta/model"
@@ -101,12 +102,12 @@ func (c *catalog) applyTable(j *job, ev *model.DDLEvent) {
 func (c *catalog) applyRename(j *job, ev *model.DDLEvent) error {
 	info := j.BinlogInfo.TableInfo
 	if info == nil {
-		return fmt.Errorf("the job has no table")
+		return errors.New("the job has no table")
 	}
 	ev.Table = info.Name.O
 	ev.PreInfo = c.tables.latest(info.ID)
 	// A snapshot from the middle of the job has the new name already.
-	args, err := timodel.GetRenameTableArgs(j.Job)
+	args, err := argsOf(j, timodel.GetRenameTableArgs)
 	if err != nil {
 		return err
 	}
@@ -114,6 +115,15 @@ func (c *catalog) applyRename(j *job, ev *model.DDLEvent) error {
 	ev.OldTable = oldName(args.OldTableName.O, j.TableName, ev.PreInfo)
 	ev.Info = c.put(j.commitTs, j.SchemaID, ev.Schema, info)
 	return nil
+}
+
+// argsOf decodes the arguments of a job that cannot do without.
+func argsOf[T any](j *job, get func(*timodel.Job) (T, error)) (T, error) {
+	if len(j.RawArgs) == 0 || string(j.RawArgs) == "null" {
+		var none T
+		return none, errors.New("the job has no arguments")
+	}
+	return get(j.Job)
 }
 
 // oldName is the name before a rename: what the job says, in the spelling of
@@ -131,7 +141,7 @@ func oldName(arg, fallback string, pre *model.Table) string {
 // applyRenames carries out a statement with several renames, in which a table
 // may occur more than once. The job has the last state of each.
 func (c *catalog) applyRenames(j *job, ev *model.DDLEvent) error {
-	args, err := timodel.GetRenameTablesArgs(j.Job)
+	args, err := argsOf(j, timodel.GetRenameTablesArgs)
 	if err != nil {
 		return err
 	}
@@ -187,13 +197,13 @@ func (c *catalog) applyCreates(j *job, ev *model.DDLEvent) {
 // applyExchange swaps the ids of a partition and a table. The job belongs to
 // the table, but describes the partitioned one only.
 func (c *catalog) applyExchange(j *job, ev *model.DDLEvent) error {
-	args, err := timodel.GetExchangeTablePartitionArgs(j.Job)
+	args, err := argsOf(j, timodel.GetExchangeTablePartitionArgs)
 	if err != nil {
 		return err
 	}
 	info := j.BinlogInfo.TableInfo
 	if info == nil || info.GetPartitionInfo() == nil {
-		return fmt.Errorf("the job does not describe the partitioned table")
+		return errors.New("the job does not describe the partitioned table")
 	}
 	single := partOf(ev, j.Type)
 	single.Seq = 1
