@@ -20,7 +20,7 @@ var feedID = model.DefaultChangefeedID("f")
 
 // cluster is an owner with everything around it faked but etcd and the wire.
 type cluster struct {
-	t        *testing.T
+	t        testing.TB
 	meta     *etcdmeta.Client
 	upstream *fakeUpstream
 	schema   *fakeSchema
@@ -34,7 +34,7 @@ type cluster struct {
 	metrics  *Metrics
 }
 
-func newCluster(t *testing.T, schema *fakeSchema) *cluster {
+func newCluster(t testing.TB, schema *fakeSchema) *cluster {
 	c := &cluster{
 		t: t, meta: etcdmeta.NewClient(etcd, fmt.Sprintf("c%d", clusters.Add(1))),
 		upstream: &fakeUpstream{now: 1000, safe: map[string]uint64{}, least: 1},

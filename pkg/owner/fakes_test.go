@@ -393,7 +393,7 @@ type wire struct {
 	server   *grpc.Server
 }
 
-func newWire(t *testing.T) *wire {
+func newWire(t testing.TB) *wire {
 	w := &wire{hub: peer.NewHub(zap.NewNop()), listener: bufconn.Listen(1 << 20), server: grpc.NewServer()}
 	w.hub.Register(w.server)
 	served := make(chan error, 1)
@@ -411,7 +411,7 @@ func (w *wire) dial(string) (*grpc.ClientConn, error) {
 }
 
 // eventually waits for a condition with a short tick.
-func eventually(t *testing.T, what string, cond func() bool) {
+func eventually(t testing.TB, what string, cond func() bool) {
 	t.Helper()
 	require.Eventually(t, cond, 10*time.Second, 2*time.Millisecond, what)
 }
