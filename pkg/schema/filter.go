@@ -44,18 +44,23 @@ func FilterDDL(ev *model.DDLEvent, f *filter.Filter, forceReplicate bool) ([]*mo
 }
 
 // finished copies events, which are shared, and gives them their final
-// statement and their place among the events of the job.
+// statement and their place among the events of the job. Nothing may be left
+// of a statement about placement.
 func finished(events []*model.DDLEvent) ([]*model.DDLEvent, error) {
-	for i, ev := range events {
-		done := *ev
-		done.Seq = i
-		var err error
-		if done.Query, err = finalQuery(ev); err != nil {
+	var out []*model.DDLEvent
+	for _, ev := range events {
+		query, err := finalQuery(ev)
+		if err != nil {
 			return nil, fmt.Errorf("statement of DDL job %d: %w", ev.JobID, err)
 		}
-		events[i] = &done
+		if query == "" {
+			continue
+		}
+		done := *ev
+		done.Query, done.Seq = query, len(out)
+		out = append(out, &done)
 	}
-	return events, nil
+	return out, nil
 }
 
 // filterParts keeps the events of tables that are replicated.

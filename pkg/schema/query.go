@@ -119,12 +119,52 @@ func parse(query string, mode mysql.SQLMode) ([]ast.StmtNode, error) {
 }
 
 func restore(stmt ast.StmtNode) (string, error) {
+	stmt.Accept(escaper{})
 	var b strings.Builder
 	if err := stmt.Restore(format.NewRestoreCtx(restoreFlags, &b)); err != nil {
 		return "", fmt.Errorf("write out %q: %w", stmt.Text(), err)
 	}
 	return b.String(), nil
 }
+
+// escaper doubles the backslashes in strings that are written as they are:
+// comments, and elements of enums and sets. Literals need no such help.
+type escaper struct{}
+
+// Enter implements ast.Visitor.
+func (escaper) Enter(n ast.Node) (ast.Node, bool) {
+	switch n := n.(type) {
+	case *ast.TableOption:
+		n.StrValue = escape(n.StrValue)
+	case *ast.IndexOption:
+		n.Comment = escape(n.Comment)
+	case *ast.ColumnDef:
+		if n.Tp == nil {
+			break
+		}
+		for i, e := range n.Tp.GetElems() {
+			n.Tp.SetElem(i, escape(e))
+		}
+	case *ast.PartitionOptions:
+		escapeDefinitions(n.Definitions)
+	case *ast.AlterTableSpec:
+		escapeDefinitions(n.PartDefinitions)
+	}
+	return n, false
+}
+
+// Leave implements ast.Visitor.
+func (escaper) Leave(n ast.Node) (ast.Node, bool) { return n, true }
+
+func escapeDefinitions(definitions []*ast.PartitionDefinition) {
+	for _, d := range definitions {
+		for _, o := range d.Options {
+			o.StrValue = escape(o.StrValue)
+		}
+	}
+}
+
+func escape(s string) string { return strings.ReplaceAll(s, `\`, `\\`) }
 
 // quoted is a qualified name in back quotes.
 func quoted(schema, table string) string {
