@@ -44,8 +44,8 @@ func FilterDDL(ev *model.DDLEvent, f *filter.Filter, forceReplicate bool) ([]*mo
 }
 
 // finished copies events, which are shared, and gives them their final
-// statement and their place among the events of the job. Nothing may be left
-// of a statement about placement.
+// statement and their place among the events of the job. Statements of which
+// nothing is left, since they were about placement, give no event.
 func finished(events []*model.DDLEvent) ([]*model.DDLEvent, error) {
 	var out []*model.DDLEvent
 	for _, ev := range events {

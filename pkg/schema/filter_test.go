@@ -142,7 +142,7 @@ func TestFilterDDL(t *testing.T) {
 		{"exchange", exchange, nil, false, []string{"ALTER TABLE `test`.`t` EXCHANGE PARTITION `p0` WITH TABLE `other`.`n` WITHOUT VALIDATION"}, nil},
 		{"exchange, table only", exchange, []string{"other.n"}, false, []string{"ALTER TABLE `test`.`t` EXCHANGE PARTITION `p0` WITH TABLE `other`.`n` WITHOUT VALIDATION"}, nil},
 		{"exchange, none", exchange, []string{"x.y"}, false, nil, nil},
-		{"nothing left", ev(timodel.ActionMultiSchemaChange, "alter table t placement policy p", pk, pk), nil, false, nil, nil},
+		{"nothing left", ev(timodel.ActionMultiSchemaChange, "alter table t", pk, pk), nil, false, nil, nil},
 		{"unreadable", ev(timodel.ActionAddColumn, "alter table t frobnicate", pk, pk), nil, false, nil, errAny},
 	}
 	for _, tc := range tests {
