@@ -9,6 +9,7 @@ import (
 	"github.com/tidemark/tidemark/pkg/errors"
 	"github.com/tidemark/tidemark/pkg/sink"
 	"github.com/tidemark/tidemark/pkg/sink/blackhole"
+	"github.com/tidemark/tidemark/pkg/sink/mysql"
 )
 
 // New connects the sink of a changefeed. Its errors have the codes that clients
@@ -21,6 +22,8 @@ func New(ctx context.Context, o sink.Options) (sink.Sink, error) {
 	switch kind {
 	case config.SinkBlackhole:
 		return blackhole.New(o), nil
+	case config.SinkMySQL:
+		return mysql.New(ctx, o)
 	default:
 		return nil, unsupported(o.URI)
 	}

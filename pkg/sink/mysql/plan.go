@@ -1,0 +1,179 @@
+package mysql
+
+import (
+	"slices"
+
+	timodel "github.com/pingcap/tidb/pkg/meta/model"
+	timysql "github.com/pingcap/tidb/pkg/parser/mysql"
+	"github.com/pingcap/tidb/pkg/util/collate"
+
+	"github.com/tidemark/tidemark/pkg/model"
+)
+
+// tablePlan is what can be prepared once per table version: the constant
+// pieces of its statements and how its rows are told apart.
+type tablePlan struct {
+	table *model.Table
+
+	ident   []byte // column names, quoted, one after the other
+	cols    []colPlan
+	write   []int // columns that are written: all but generated ones
+	enums   []int // positions in write of the enum columns
+	where   []int // columns that find a row: the handle key, else all
+	hasKey  bool  // where is a key
+	bareKey bool  // and has one column
+	insert  []byte
+	replace []byte
+	del     []byte
+	update  []byte
+	// keyEquals is `k`= before the bare value of a key of one column; else empty.
+	keyEquals []byte
+	// unique are the columns of all unique keys; uniqueAt gives each column's
+	// position in it.
+	unique   []int
+	uniqueAt []int
+
+	// rawKey says that the raw row key identifies a row exactly as the handle
+	// key does, so that rows are told apart without decoding them.
+	rawKey bool
+	// onlyKey says that no unique key but the handle key exists: a row can
+	// only be in the way of itself.
+	onlyKey bool
+
+	conflict conflictMode
+}
+
+type colPlan struct {
+	class     litClass
+	identFrom int // the quoted name, in tablePlan.ident
+	identTo   int
+	collation string // of character columns, else empty
+}
+
+// conflictMode says how the conflict keys of a row are found.
+type conflictMode uint8
+
+const (
+	conflictRawKey  conflictMode = iota // hash of the raw row key
+	conflictColumns                     // hashes of every unique key's values
+	conflictTable                       // all rows of the table conflict
+)
+
+func newTablePlan(t *model.Table) *tablePlan {
+	p := &tablePlan{table: t, cols: make([]colPlan, len(t.Columns))}
+	for i := range t.Columns {
+		c := &t.Columns[i]
+		cp := &p.cols[i]
+		cp.class = classOf(c)
+		cp.identFrom = len(p.ident)
+		p.ident = appendIdent(p.ident, c.Name)
+		cp.identTo = len(p.ident)
+		if isCharacter(c) {
+			cp.collation = c.FieldType.GetCollate()
+		}
+		if !c.Has(model.FlagGenerated) {
+			if c.Type == timysql.TypeEnum {
+				p.enums = append(p.enums, len(p.write))
+			}
+			p.write = append(p.write, i)
+		}
+	}
+	p.hasKey = len(t.HandleKey) > 0
+	p.where = t.HandleKey
+	if !p.hasKey {
+		for i := range t.Columns {
+			p.where = append(p.where, i)
+		}
+	}
+	p.bareKey = len(t.HandleKey) == 1
+	p.texts()
+	p.uniqueColumns()
+
+	clustered := t.Info != nil && (t.Info.PKIsHandle || t.Info.IsCommonHandle)
+	p.onlyKey = p.hasKey && onlyUniqueKey(t)
+	p.rawKey = p.hasKey && clustered && !slices.ContainsFunc(t.HandleKey, func(i int) bool {
+		return collate.IsCICollation(p.cols[i].collation)
+	})
+	switch {
+	case untrackedUnique(t) || (!p.hasKey && len(t.Indexes) == 0):
+		p.conflict = conflictTable
+	case clustered && p.onlyKey:
+		p.conflict = conflictRawKey
+	default:
+		p.conflict = conflictColumns
+	}
+	return p
+}
+
+// texts prepares the constant beginnings of the statements.
+func (p *tablePlan) texts() {
+	name := append(appendIdent(nil, p.table.Schema), '.')
+	name = appendIdent(name, p.table.Name)
+
+	values := append(slices.Clone(name), " ("...)
+	for n, i := range p.write {
+		if n > 0 {
+			values = append(values, ',')
+		}
+		values = append(values, p.name(i)...)
+	}
+	values = append(values, ") VALUES "...)
+	p.insert = append([]byte("INSERT INTO "), values...)
+	p.replace = append([]byte("REPLACE INTO "), values...)
+	p.del = append(append([]byte("DELETE FROM "), name...), " WHERE "...)
+	p.update = append(append([]byte("UPDATE "), name...), " SET "...)
+	if p.bareKey {
+		p.keyEquals = append(slices.Clone(p.name(p.where[0])), '=')
+	}
+}
+
+func (p *tablePlan) uniqueColumns() {
+	p.uniqueAt = make([]int, len(p.cols))
+	for i := range p.table.Indexes {
+		for _, c := range p.table.Indexes[i].Columns {
+			if n := slices.Index(p.unique, c); n >= 0 {
+				continue
+			}
+			p.uniqueAt[c] = len(p.unique)
+			p.unique = append(p.unique, c)
+		}
+	}
+}
+
+// name is the quoted name of a column.
+func (p *tablePlan) name(i int) []byte { return p.ident[p.cols[i].identFrom:p.cols[i].identTo] }
+
+func isCharacter(c *model.Column) bool {
+	switch c.Type {
+	case timysql.TypeString, timysql.TypeVarchar, timysql.TypeVarString,
+		timysql.TypeTinyBlob, timysql.TypeBlob, timysql.TypeMediumBlob, timysql.TypeLongBlob:
+		return !c.Has(model.FlagBinary) && c.FieldType != nil
+	}
+	return false
+}
+
+// onlyUniqueKey tells whether every unique key of the table is its handle key.
+func onlyUniqueKey(t *model.Table) bool {
+	if untrackedUnique(t) {
+		return false
+	}
+	for i := range t.Indexes {
+		ix := &t.Indexes[i]
+		if !slices.Equal(ix.Columns, t.HandleKey) || slices.ContainsFunc(ix.PrefixLengths, func(n int) bool { return n > 0 }) {
+			return false
+		}
+	}
+	return true
+}
+
+// untrackedUnique tells whether the table has a unique key over a virtual
+// column or an expression, whose values are not in the rows.
+func untrackedUnique(t *model.Table) bool {
+	if t.Info == nil {
+		return false
+	}
+	return slices.ContainsFunc(t.Info.Indices, func(ix *timodel.IndexInfo) bool {
+		return (ix.Unique || ix.Primary) && ix.State == timodel.StatePublic &&
+			!slices.ContainsFunc(t.Indexes, func(known model.Index) bool { return known.ID == ix.ID })
+	})
+}

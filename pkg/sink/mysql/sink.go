@@ -1,0 +1,237 @@
+// Package mysql is the sink for MySQL-compatible databases: MySQL, MariaDB and
+// TiDB.
+//
+// A dispatcher spreads rows over workers by the unique keys that they touch.
+// Each worker has a connection, decodes its rows straight into SQL text and
+// commits what has queued up as one transaction.
+package mysql
+
+import (
+	"context"
+	"database/sql/driver"
+	"hash/maphash"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/tidemark/tidemark/pkg/model"
+	"github.com/tidemark/tidemark/pkg/mounter"
+	"github.com/tidemark/tidemark/pkg/sink"
+)
+
+// queueFactor is how many transactions per worker may be in flight or queued.
+const queueFactor = 4
+
+// Sink writes rows and DDL to one downstream. Workers start with the first
+// row, so that a sink for DDL only stays small.
+type Sink struct {
+	settings *settings
+	server   *server
+	logger   *zap.Logger
+	metrics  *metrics
+	rows     driver.Connector
+	ddl      *ddlExecutor
+
+	ctx    context.Context // of the workers
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	start      sync.Once
+	workers    []*worker
+	dispatcher *dispatcher
+	hashers    sync.Pool // *keyHasher
+	progress   *progress
+	inFlight   atomic.Int64 // rows
+	maxFlight  int64
+	failure    atomic.Pointer[error]
+	closed     atomic.Bool
+	writers    sync.RWMutex // held for reading by Write, so that Close sees an end of them
+	running    atomic.Bool
+}
+
+var _ sink.Sink = (*Sink)(nil)
+
+// New checks the settings, logs in and learns what the downstream is. Errors
+// are ErrSinkURIInvalid, ErrMySQLInvalidConfig or ErrMySQLConnectionError. The
+// context bounds New only: the sink lives until Close.
+func New(ctx context.Context, o sink.Options) (sink.Sink, error) {
+	set, err := parseSettings(o)
+	if err != nil {
+		return nil, err
+	}
+	sv, err := connect(ctx, set)
+	if err != nil {
+		return nil, err
+	}
+	s := &Sink{settings: set, server: sv, logger: o.Logger, progress: newProgress()}
+	if s.logger == nil {
+		s.logger = zap.NewNop()
+	}
+	s.logger = s.logger.With(zap.Stringer("changefeed", o.Changefeed))
+	if !sv.hasGBK {
+		s.logger.Warn("the downstream has no GBK charset: tables that use it cannot be replicated")
+	}
+	if s.rows, err = set.rowConnector(sv); err != nil {
+		return nil, connectionError(err)
+	}
+	ddl, err := set.ddlConnector(sv)
+	if err != nil {
+		return nil, connectionError(err)
+	}
+	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	s.metrics = newMetrics(o.Registerer, o.Changefeed)
+	s.ddl = newDDLExecutor(s.ctx, ddl, set, sv, s.logger, s.metrics)
+	s.maxFlight = int64(queueFactor * set.workerCount * set.maxTxnRow)
+	seed := maphash.MakeSeed()
+	s.hashers.New = func() any { return &keyHasher{seed: seed, decoder: mounter.NewDecoder(time.UTC)} }
+	return s, nil
+}
+
+// Probe tells whether New would succeed, and leaves nothing open.
+func Probe(ctx context.Context, o sink.Options) error {
+	set, err := parseSettings(o)
+	if err != nil {
+		return err
+	}
+	_, err = connect(ctx, set)
+	return err
+}
+
+// startWorkers starts the workers.
+func (s *Sink) startWorkers() {
+	for id := range s.settings.workerCount {
+		s.workers = append(s.workers, newWorker(id, s))
+	}
+	s.dispatcher = newDispatcher(s.workers, s.settings.maxTxnRow)
+	for _, w := range s.workers {
+		s.wg.Add(1)
+		go func() {
+			defer s.wg.Done()
+			w.run(s.ctx)
+		}()
+	}
+	s.running.Store(true)
+}
+
+// Write takes over a batch. It blocks while too many rows are on their way.
+func (s *Sink) Write(ctx context.Context, b *model.RowBatch) error {
+	s.writers.RLock()
+	defer s.writers.RUnlock()
+	if err := s.broken(); err != nil {
+		return err
+	}
+	if !b.Table.Eligible(s.settings.forceReplicate) {
+		b.Done(nil)
+		return nil
+	}
+	s.start.Do(s.startWorkers)
+	if err := s.room(ctx); err != nil {
+		return err
+	}
+	p := s.dispatcher.plan(b.Table)
+	h := s.hashers.Get().(*keyHasher)
+	keys, ends, err := h.hash(p, b.Rows)
+	s.hashers.Put(h)
+	if err != nil {
+		return s.fail(err)
+	}
+	all := &job{
+		batch: &pendingBatch{done: b.Done}, plan: p, rows: b.Rows,
+		keys: keys, ends: ends, replicateTs: b.ReplicateTs,
+	}
+	all.batch.left.Store(1) // the whole, so that it is not done before it is dispatched
+	s.dispatcher.dispatch(all, !s.settings.splitTxn)
+	all.batch.finish(nil)
+	return nil
+}
+
+// room waits until the sink holds fewer rows than it may.
+func (s *Sink) room(ctx context.Context) error {
+	free := func() bool { return s.inFlight.Load() < s.maxFlight || s.failure.Load() != nil || s.closed.Load() }
+	if !free() {
+		if err := s.progress.wait(ctx, free); err != nil {
+			return err
+		}
+	}
+	return s.broken()
+}
+
+// broken returns the error that ended the sink, nil while it works.
+func (s *Sink) broken() error {
+	if err := s.failure.Load(); err != nil {
+		return *err
+	}
+	if s.closed.Load() {
+		return context.Canceled
+	}
+	return nil
+}
+
+// fail ends the sink and returns the error that did it first.
+func (s *Sink) fail(err error) error {
+	if !s.closed.Load() {
+		s.failure.CompareAndSwap(nil, &err)
+	}
+	s.cancel()
+	s.progress.announce()
+	if first := s.failure.Load(); first != nil {
+		return *first
+	}
+	return err
+}
+
+// ready tells whether everything that a job has to wait for is done.
+func (s *Sink) ready(j *job) bool {
+	for _, p := range j.after {
+		if s.workers[p.worker].done.Load() < p.ticket {
+			return false
+		}
+	}
+	return true
+}
+
+// WriteDDL executes one DDL. See ddlExecutor.
+func (s *Sink) WriteDDL(ctx context.Context, ev *model.DDLEvent) error {
+	if err := s.broken(); err != nil {
+		return err
+	}
+	return s.ddl.execute(ctx, ev)
+}
+
+// WriteWatermark does nothing: rows in the downstream say it all.
+func (s *Sink) WriteWatermark(ctx context.Context, _ uint64) error { return ctx.Err() }
+
+// Status tells of the oldest trouble.
+func (s *Sink) Status() sink.Status {
+	worst := s.ddl.status()
+	if !s.running.Load() {
+		return worst
+	}
+	now := time.Now()
+	for _, w := range s.workers {
+		st := w.status(now)
+		switch {
+		case st.Reason == "":
+		case worst.Reason == "", st.Reason == worst.Reason && st.Since.Before(worst.Since),
+			st.Reason == model.StallSink && worst.Reason == model.StallSinkBusy:
+			worst = st
+		}
+	}
+	return worst
+}
+
+// Close stops the workers and waits for them. Rows that are not durable get
+// Done with an error.
+func (s *Sink) Close() {
+	if s.closed.Swap(true) {
+		return
+	}
+	s.cancel()
+	s.progress.announce()
+	s.writers.Lock()
+	defer s.writers.Unlock()
+	s.wg.Wait()
+	s.ddl.close()
+}
