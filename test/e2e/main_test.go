@@ -1,0 +1,177 @@
+// Package e2e tests the whole system: real servers driven over HTTP, an
+// embedded upstream, a second TiDB and a MariaDB server as downstreams.
+package e2e
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tidemark/tidemark/test/cluster"
+	"github.com/tidemark/tidemark/test/compare"
+	"github.com/tidemark/tidemark/test/mariadb"
+)
+
+// shared is the stack that tests use which do no harm to it.
+type sharedStack struct {
+	up     *cluster.Upstream
+	server *cluster.Server
+	maria  *mariadb.Server
+	upDB   *sql.DB
+	downs  []downstream
+}
+
+// downstream is one place to replicate to.
+type downstream struct {
+	name string // tidb or mariadb
+	uri  string
+	db   *sql.DB
+}
+
+var shared *sharedStack
+
+func TestMain(m *testing.M) {
+	code, err := runAll(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func runAll(m *testing.M) (int, error) {
+	dir, err := os.MkdirTemp("", "tidemark-e2e-")
+	if err != nil {
+		return 1, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	defer cancel()
+	shared, err = startShared(ctx, dir)
+	if err != nil {
+		return 1, fmt.Errorf("%w (logs in %s)", err, dir)
+	}
+	code := m.Run()
+	if err := shared.server.Stop(); err != nil {
+		return 1, err
+	}
+	shared.up.Close()
+	shared.maria.Close()
+	if code == 0 {
+		_ = os.RemoveAll(dir)
+	} else {
+		fmt.Fprintln(os.Stderr, "e2e: logs are in", dir)
+	}
+	return code, nil
+}
+
+func startShared(ctx context.Context, dir string) (*sharedStack, error) {
+	s := &sharedStack{}
+	var err error
+	if s.maria, err = mariadb.Start(ctx, dir+"/mariadb"); err != nil {
+		return nil, err
+	}
+	if s.up, err = cluster.StartUpstream(ctx, cluster.UpstreamOptions{Dir: dir, Downstream: true}); err != nil {
+		return nil, err
+	}
+	if s.server, err = cluster.StartServer(ctx, cluster.ServerOptions{PD: s.up.PD, Dir: dir}); err != nil {
+		return nil, err
+	}
+	if s.upDB, err = s.up.OpenUp(); err != nil {
+		return nil, err
+	}
+	s.downs, err = downstreams(s.up, s.maria)
+	return s, err
+}
+
+func downstreams(up *cluster.Upstream, maria *mariadb.Server) ([]downstream, error) {
+	tidb, err := up.OpenDown()
+	if err != nil {
+		return nil, err
+	}
+	m, err := cluster.OpenMySQL(maria.Addr(), "root", "")
+	if err != nil {
+		return nil, err
+	}
+	const zone = "&time-zone="
+	return []downstream{
+		{"tidb", "tidb://root@" + up.Downstream + "/?worker-count=8" + zone, tidb},
+		{"mariadb", "mysql://root@" + maria.Addr() + "/?worker-count=8&has-vector-type=true" + zone, m},
+	}, nil
+}
+
+// testContext ends with the test or after limit, whichever comes first.
+func testContext(t *testing.T, limit time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// exec runs statements on a database, one after the other, in one session.
+func exec(ctx context.Context, t *testing.T, db *sql.DB, stmts ...string) {
+	t.Helper()
+	c, err := db.Conn(ctx)
+	require.NoError(t, err)
+	defer func() { _ = c.Close() }()
+	for _, s := range stmts {
+		_, err := c.ExecContext(ctx, s)
+		require.NoError(t, err, "%.300s", s)
+	}
+}
+
+// createFeeds makes one changefeed per downstream for the filter rules and
+// returns their ids.
+func createFeeds(ctx context.Context, t *testing.T, s *sharedStack, name string, startTs uint64, rules ...string) []string {
+	t.Helper()
+	var ids []string
+	for _, d := range s.downs {
+		id := name + "-" + d.name
+		require.NoError(t, s.server.API.Create(ctx, cluster.Feed{
+			ID: id, SinkURI: d.uri, StartTs: startTs,
+			ReplicaConfig: map[string]any{"filter": map[string]any{"rules": rules}},
+		}))
+		ids = append(ids, id)
+		t.Cleanup(func() {
+			_ = s.server.API.Delete(context.Background(), id)
+		})
+	}
+	return ids
+}
+
+// requireReplicated waits until every feed has caught up with the upstream's
+// present and then holds both sides against each other.
+func requireReplicated(ctx context.Context, t *testing.T, s *sharedStack, feeds []string, schemas []string, ignore ...string) {
+	t.Helper()
+	ts, err := cluster.TSO(ctx, s.upDB)
+	require.NoError(t, err)
+	for i, id := range feeds {
+		require.NoError(t, s.server.API.WaitCheckpoint(ctx, id, ts))
+		res, err := compare.Databases(ctx, s.upDB, s.downs[i].db, compare.Options{Schemas: schemas, SnapshotTs: ts, Ignore: ignore})
+		require.NoError(t, err)
+		require.True(t, res.Equal(), "%s: %s", s.downs[i].name, res)
+		require.NotZero(t, res.Tables, "nothing was compared")
+		t.Logf("%s: %s", s.downs[i].name, res)
+	}
+}
+
+// forDown keeps the statements that a downstream kind understands; lines that
+// begin with "tidb:" are for TiDB alone.
+func forDown(kind string, stmts []string) []string {
+	var out []string
+	for _, s := range stmts {
+		if rest, only := strings.CutPrefix(s, "tidb:"); only {
+			if kind == "tidb" {
+				out = append(out, rest)
+			}
+			continue
+		}
+		out = append(out, s)
+	}
+	return out
+}
