@@ -91,7 +91,7 @@ func newTablePlan(t *model.Table) *tablePlan {
 
 	clustered := t.Info != nil && (t.Info.PKIsHandle || t.Info.IsCommonHandle)
 	p.onlyKey = p.hasKey && onlyUniqueKey(t)
-	p.rawKey = p.hasKey && clustered && !slices.ContainsFunc(t.HandleKey, func(i int) bool {
+	p.rawKey = p.hasKey && clustered && !prefixed(t) && !slices.ContainsFunc(t.HandleKey, func(i int) bool {
 		return collate.IsCICollation(p.cols[i].collation)
 	})
 	switch {
@@ -164,6 +164,16 @@ func onlyUniqueKey(t *model.Table) bool {
 		}
 	}
 	return true
+}
+
+// prefixed tells whether the primary key holds only the beginning of a column.
+func prefixed(t *model.Table) bool {
+	for i := range t.Indexes {
+		if ix := &t.Indexes[i]; ix.Primary {
+			return slices.ContainsFunc(ix.PrefixLengths, func(n int) bool { return n > 0 })
+		}
+	}
+	return false
 }
 
 // untrackedUnique tells whether the table has a unique key over a virtual

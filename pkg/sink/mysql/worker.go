@@ -191,16 +191,21 @@ func (w *worker) apply(ctx context.Context, jobs []*job) error {
 			return err // the rows themselves are bad
 		}
 		w.sink.metrics.dmlErrors.Inc()
-		if dmlFinal(err) || try == dmlMaxTries {
+		// Replays fit whatever is downstream: the rows themselves after a lost
+		// connection, or others that take their unique keys. The latter is
+		// ordinary for transactions that exchange unique values of rows.
+		mend := !replay && (numberOf(err) == errDupEntry || w.txn.began && outcomeUnknown(err))
+		replay = replay || mend
+		if try == dmlMaxTries || dmlFinal(err) && !mend {
 			return dmlError(err)
-		}
-		if w.txn.began && outcomeUnknown(err) {
-			replay = true
 		}
 		if since.IsZero() {
 			since = time.Now()
 		}
 		wait := backoff(try, err)
+		if mend && numberOf(err) != 0 {
+			wait = 0
+		}
 		w.trouble.Store(&sink.Status{Reason: model.StallSink, Detail: err.Error(), Since: since, RetryAt: time.Now().Add(wait)})
 		w.sink.logger.Warn("transaction failed, retry", zap.Int("worker", w.id), zap.Int("try", try),
 			zap.Duration("wait", wait), zap.Error(err))
