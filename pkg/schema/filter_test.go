@@ -1,11 +1,12 @@
 package schema
 
 import (
-	"fmt"
+	"bytes"
 	"testing"
 
 	timodel "github.com/pingcap/tidb/pkg/meta/model"
 	"github.com/pingcap/tidb/pkg/parser/mysql"
+	"github.com/pingcap/tidb/pkg/tablecodec"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidemark/tidemark/pkg/config"
@@ -238,24 +239,14 @@ func TestNewTable(t *testing.T) {
 	})
 }
 
+// TestKeys compares with TiDB's own encoding.
 func TestKeys(t *testing.T) {
 	require.Equal(t, "mDBs\x00\x00\x00\x00\x00\xfa\x00\x00\x00\x00\x00\x00\x00hDB:123\x00\x00\xfd", string(hashKey("DBs", "DB:123")))
-	for _, id := range []int64{1, 12345, 281474976710654} {
-		got, ok := fieldID(hashKey(databaseHash(7), fmt.Sprint("Table:", id)), databaseHash(7), fieldTable)
-		require.True(t, ok)
-		require.Equal(t, id, got)
+	for _, name := range []string{"", "1234567", "12345678", "123456789"} {
+		require.Equal(t, []byte(tablecodec.EncodeMetaKey([]byte(databaseHash(7)), []byte(name))), hashKey(databaseHash(7), name))
 	}
-	_, ok := fieldID(hashKey(databaseHash(7), "TID:1"), databaseHash(7), fieldTable)
-	require.False(t, ok)
-	_, ok = fieldID(hashKey(databaseHash(71), "Table:1"), databaseHash(7), fieldTable)
-	require.False(t, ok)
-}
-
-func FuzzKeys(f *testing.F) {
-	f.Add(hashKey("DBs", "DB:1"))
-	f.Add(hashPrefix(databaseHash(7)))
-	f.Fuzz(func(t *testing.T, key []byte) {
-		fieldID(key, hashDatabases, fieldDatabase)
-		require.Equal(t, key, append([]byte{}, comparableBytes(appendComparable(nil, key))...))
-	})
+	start, end := fieldRange("DBs", "DB:")
+	for key, inside := range map[string]bool{"DB:1": true, "DB:999999999999999999": true, "DA": false, "DC": false, "DB": false} {
+		require.Equal(t, inside, bytes.Compare(start, hashKey("DBs", key)) <= 0 && bytes.Compare(hashKey("DBs", key), end) < 0, key)
+	}
 }

@@ -1,7 +1,6 @@
 package schema
 
 import (
-	"bytes"
 	"encoding/binary"
 	"strconv"
 )
@@ -37,21 +36,6 @@ func fieldRange(name, prefix string) (start, end []byte) {
 // databaseHash is the name of the hash with the tables of a database.
 func databaseHash(id int64) string { return fieldDatabase + strconv.FormatInt(id, 10) }
 
-// fieldID returns the number behind prefix in the field of a hash key, false
-// when the field is another one.
-func fieldID(key []byte, name, prefix string) (int64, bool) {
-	head := hashPrefix(name)
-	if !bytes.HasPrefix(key, head) {
-		return 0, false
-	}
-	field := comparableBytes(key[len(head):])
-	if !bytes.HasPrefix(field, []byte(prefix)) {
-		return 0, false
-	}
-	id, err := strconv.ParseInt(string(field[len(prefix):]), 10, 64)
-	return id, err == nil
-}
-
 // groupSize is the number of bytes in a group of the memcomparable form.
 const groupSize = 8
 
@@ -66,21 +50,4 @@ func appendComparable(dst, b []byte) []byte {
 	var group [groupSize]byte
 	copy(group[:], b)
 	return append(append(dst, group[:]...), byte(0xff-(groupSize-len(b))))
-}
-
-// comparableBytes undoes appendComparable; what is malformed is cut off.
-func comparableBytes(b []byte) []byte {
-	var out []byte
-	for len(b) > groupSize {
-		pad := 0xff - int(b[groupSize])
-		if pad > groupSize {
-			return nil
-		}
-		out = append(out, b[:groupSize-pad]...)
-		if pad > 0 {
-			break
-		}
-		b = b[groupSize+1:]
-	}
-	return out
 }

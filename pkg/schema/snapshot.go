@@ -26,31 +26,37 @@ type snapshot struct {
 	tables  []*model.Table
 }
 
-// loadSnapshot reads the schema as of ts.
+// rawTable is a table as its key holds it.
+type rawTable struct {
+	db   *timodel.DBInfo
+	json []byte
+}
+
+// loadSnapshot reads the schema as of ts. Parsing takes as long as reading,
+// so that both go on at the same time.
 func loadSnapshot(ctx context.Context, up Upstream, ts uint64) (*snapshot, error) {
 	s := &snapshot{ts: ts}
 	var err error
 	if s.schemas, err = loadDatabases(ctx, up, ts); err != nil {
 		return nil, err
 	}
-	var (
-		mu   sync.Mutex
-		scan errgroup.Group
-	)
-	scan.SetLimit(scanParallelism)
-	for _, db := range s.schemas {
-		if filter.IsSystemSchema(db.Name.O) {
-			continue
-		}
-		scan.Go(func() error {
-			tables, err := loadTables(ctx, up, ts, db)
+	group, ctx := errgroup.WithContext(ctx)
+	found := make(chan rawTable, 256)
+	group.Go(func() error {
+		defer close(found)
+		return scanTables(ctx, up, ts, s.schemas, found)
+	})
+	var mu sync.Mutex
+	for range runtime.GOMAXPROCS(0) {
+		group.Go(func() error {
+			tables, err := parseTables(ts, found)
 			mu.Lock()
 			defer mu.Unlock()
 			s.tables = append(s.tables, tables...)
 			return err
 		})
 	}
-	if err := scan.Wait(); err != nil {
+	if err := group.Wait(); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -73,37 +79,43 @@ func loadDatabases(ctx context.Context, up Upstream, ts uint64) ([]*timodel.DBIn
 	return dbs, nil
 }
 
-// loadTables reads the tables of one database. Most of the time goes into
-// parsing, which several goroutines share.
-func loadTables(ctx context.Context, up Upstream, ts uint64, db *timodel.DBInfo) ([]*model.Table, error) {
-	var raw [][]byte
-	hash := databaseHash(db.ID)
-	start, end := fieldRange(hash, fieldTable)
-	err := up.Scan(ctx, ts, start, end, func(key, value []byte) error {
-		if _, ok := fieldID(key, hash, fieldTable); ok {
-			raw = append(raw, bytes.Clone(value))
+// scanTables reads the tables of all databases that are no system databases.
+func scanTables(ctx context.Context, up Upstream, ts uint64, dbs []*timodel.DBInfo, found chan<- rawTable) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(scanParallelism)
+	for _, db := range dbs {
+		if filter.IsSystemSchema(db.Name.O) {
+			continue
 		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read tables of database %d at %d: %w", db.ID, ts, err)
-	}
-	tables := make([]*model.Table, len(raw))
-	var parse errgroup.Group
-	workers := runtime.GOMAXPROCS(0)
-	for w := range workers {
-		parse.Go(func() error {
-			for i := w; i < len(raw); i += workers {
-				info := &timodel.TableInfo{}
-				if err := json.Unmarshal(raw[i], info); err != nil {
-					return fmt.Errorf("description of a table in database %d: %w", db.ID, err)
+		group.Go(func() error {
+			start, end := fieldRange(databaseHash(db.ID), fieldTable)
+			err := up.Scan(ctx, ts, start, end, func(_, value []byte) error {
+				select {
+				case found <- rawTable{db, bytes.Clone(value)}:
+					return nil
+				case <-ctx.Done():
+					return ctx.Err()
 				}
-				tables[i] = NewTable(db.ID, db.Name.O, info, ts)
+			})
+			if err != nil {
+				return fmt.Errorf("read tables of database %d at %d: %w", db.ID, ts, err)
 			}
 			return nil
 		})
 	}
-	return tables, parse.Wait()
+	return group.Wait()
+}
+
+func parseTables(ts uint64, found <-chan rawTable) ([]*model.Table, error) {
+	var tables []*model.Table
+	for raw := range found {
+		info := &timodel.TableInfo{}
+		if err := json.Unmarshal(raw.json, info); err != nil {
+			return nil, fmt.Errorf("description of a table in database %d: %w", raw.db.ID, err)
+		}
+		tables = append(tables, NewTable(raw.db.ID, raw.db.Name.O, info, ts))
+	}
+	return tables, nil
 }
 
 // loadJobTable reads how finished DDL jobs are stored, from the newest state:
