@@ -14,7 +14,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/term"
 
 	"github.com/tidemark/tidemark/pkg/logger"
 	"github.com/tidemark/tidemark/pkg/playground"
@@ -33,8 +32,10 @@ type flags struct {
 	child          bool
 }
 
-func newCommand() *cobra.Command {
-	var f flags
+func newCommand() *cobra.Command { return commandFor(&flags{}) }
+
+// commandFor fills in the flags when it is executed.
+func commandFor(f *flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cdc-playground",
 		Short: "A whole TiDB cluster with change data capture in one process",
@@ -90,7 +91,7 @@ func (f *flags) check() error {
 }
 
 // run starts everything and works until a signal comes, which is no error.
-func run(ctx context.Context, out io.Writer, f flags) (err error) {
+func run(ctx context.Context, out io.Writer, f *flags) (err error) {
 	if err := f.check(); err != nil {
 		return err
 	}
@@ -192,7 +193,12 @@ func untilEOF(ctx context.Context, r io.Reader) context.Context {
 	return ctx
 }
 
+// isTerminal is also true for /dev/null, which does not mind.
 func isTerminal(w io.Writer) bool {
 	file, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(file.Fd()))
+	if !ok {
+		return false
+	}
+	info, err := file.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }

@@ -13,6 +13,7 @@ import (
 
 const (
 	clearLine  = "\x1b[2K"
+	width      = 79 // of the narrowest terminal, one less than its columns
 	tsoLogical = 18
 	unknown    = int64(-1)
 )
@@ -28,23 +29,24 @@ type snapshot struct {
 	trouble  string // of the workload
 }
 
-// show draws a snapshot every second until the context ends.
+// show tells what to try, then draws a snapshot every second until the context ends.
 func (d *demo) show(ctx context.Context) error {
+	if _, err := fmt.Fprint(d.Out, d.hints()); err != nil {
+		return err
+	}
 	tick := time.NewTicker(refresh)
 	defer tick.Stop()
 	drawn, last := 0, int64(0)
-	if !d.Terminal {
-		if _, err := fmt.Fprint(d.Out, d.hints()); err != nil {
-			return err
-		}
-	}
 	for {
 		s := d.look(ctx)
+		if ctx.Err() != nil {
+			return nil // what it saw is the end of the parts
+		}
 		s.perSec = float64(s.written-last) / refresh.Seconds()
 		last = s.written
 		text := s.line()
 		if d.Terminal {
-			text, drawn = redraw(s.table()+d.hints(), drawn)
+			text, drawn = redraw(s.table(), drawn)
 		}
 		if _, err := fmt.Fprint(d.Out, text); err != nil {
 			return err
@@ -64,6 +66,10 @@ func redraw(text string, drawn int) (out string, lines int) {
 		fmt.Fprintf(&b, "\x1b[%dA", drawn)
 	}
 	for line := range strings.Lines(text) {
+		// A line that wraps would count twice.
+		if runes := []rune(line); len(runes) > width {
+			line = string(runes[:width-1]) + "\n"
+		}
 		b.WriteString(clearLine + line)
 		lines++
 	}
@@ -123,8 +129,8 @@ func (s snapshot) table() string {
 	for _, t := range tables {
 		fmt.Fprintf(&b, "  %-16s %12s %12s\n", Database+"."+t, number(s.up[t]), number(s.down[t]))
 	}
-	fmt.Fprintf(&b, "\n  changefeed %s: %s, checkpoint lag %s, %d rows written (%.0f/s)\n",
-		Changefeed, s.state, s.lagText(), s.written, s.perSec)
+	fmt.Fprintf(&b, "\n  changefeed %s: %s, checkpoint lag %s, %s rows written (%.0f/s)\n",
+		Changefeed, s.state, s.lagText(), number(s.written), s.perSec)
 	if s.stalled != "" {
 		fmt.Fprintf(&b, "  the checkpoint waits: %s\n", s.stalled)
 	}
