@@ -500,13 +500,14 @@ func (f *feed) heardAll(fleet *fleetView) bool {
 	return fleet.settled
 }
 
-// markStatus hands the progress to the flusher.
+// markStatus hands the progress to the flusher. The barrier alone is not worth
+// a write: an older one is as true, and around DDLs it is stored at once.
 func (f *feed) markStatus() {
 	if f.run == nil || f.run.planner == nil {
 		return
 	}
-	status := etcdmeta.ChangefeedStatus{CheckpointTs: f.checkpoint, MinTableBarrierTs: f.run.minBarrier()}
-	if f.stored.Status == nil || *f.stored.Status != status {
+	if f.stored.Status == nil || f.stored.Status.CheckpointTs != f.checkpoint {
+		status := etcdmeta.ChangefeedStatus{CheckpointTs: f.checkpoint, MinTableBarrierTs: f.run.minBarrier()}
 		f.o.flusher.mark(f, etcdmeta.StatusWrite{ID: f.id, Rev: f.stored.StatusRev, Status: status})
 	}
 }

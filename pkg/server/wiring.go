@@ -64,8 +64,10 @@ func (s *Server) probe(ctx context.Context, t service.Target) error {
 	return factory.Probe(ctx, s.sinkOptions(t.ID, t.URI, t.Config))
 }
 
-// tablesAt lists every table as of a TSO.
+// tablesAt lists the tables that a changefeed starting at ts begins with: a
+// DDL at ts itself is still to come for it. The owner finds the schema loaded.
 func (s *Server) tablesAt(ctx context.Context, ts uint64) ([]*model.Table, func(), error) {
+	ts -= min(ts, 1)
 	lease, err := s.schemas.Acquire(ctx, ts)
 	if err != nil {
 		return nil, nil, err
