@@ -20,8 +20,8 @@ import (
 type Upstream interface {
 	// CurrentTSO asks PD; it fails when PD does not answer.
 	CurrentTSO(ctx context.Context) (uint64, error)
-	// Get reads a raw key as of ts, nil when there is none. A ts that is
-	// garbage-collected fails with the code ErrSnapshotLostByGC.
+	// Get reads a raw key as of ts, nil when there is none. It fails when the
+	// store does not answer, or when ts is garbage-collected.
 	Get(ctx context.Context, ts uint64, key []byte) ([]byte, error)
 	// Scan calls fn for every pair of [start, end) as of ts, in key order.
 	// The slices are valid during the call only. fn's error ends the scan.

@@ -4,13 +4,16 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"runtime"
 	"sync"
 
 	timodel "github.com/pingcap/tidb/pkg/meta/model"
+	tikverr "github.com/tikv/client-go/v2/error"
 	"golang.org/x/sync/errgroup"
 
+	cerrors "github.com/tidemark/tidemark/pkg/errors"
 	"github.com/tidemark/tidemark/pkg/filter"
 	"github.com/tidemark/tidemark/pkg/model"
 )
@@ -60,6 +63,15 @@ func loadSnapshot(ctx context.Context, up Upstream, ts uint64) (*snapshot, error
 		return nil, err
 	}
 	return s, nil
+}
+
+// coded gives reads of a ts that is garbage-collected their code.
+func coded(err error, ts uint64) error {
+	var lost *tikverr.ErrTxnAbortedByGC
+	if errors.As(err, &lost) {
+		return cerrors.ErrSnapshotLostByGC.Wrap(err, ts, lost.TxnSafePoint)
+	}
+	return err
 }
 
 func loadDatabases(ctx context.Context, up Upstream, ts uint64) ([]*timodel.DBInfo, error) {
@@ -146,5 +158,5 @@ func loadJobTable(ctx context.Context, up Upstream) (*jobDecoder, error) {
 		}
 		return newJobDecoder(NewTable(db.ID, db.Name.O, info, ts))
 	}
-	return nil, fmt.Errorf("the upstream has no DDL job table; TiDB 6.2 or later is needed")
+	return nil, errors.New("the upstream has no DDL job table; TiDB 6.2 or later is needed")
 }

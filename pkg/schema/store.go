@@ -37,7 +37,8 @@ type Store struct {
 }
 
 // openStore loads the snapshot at ts and begins to follow the DDL stream. The
-// caller closes the store.
+// caller closes the store. A snapshot that is garbage-collected gives
+// ErrSnapshotLostByGC.
 func openStore(ctx context.Context, up Upstream, ts uint64, logger *zap.Logger) (*Store, error) {
 	jobs, err := loadJobTable(ctx, up)
 	if err != nil {
@@ -45,7 +46,7 @@ func openStore(ctx context.Context, up Upstream, ts uint64, logger *zap.Logger) 
 	}
 	snap, err := loadSnapshot(ctx, up, ts)
 	if err != nil {
-		return nil, err
+		return nil, coded(err, ts)
 	}
 	runCtx, cancel := context.WithCancel(context.Background())
 	s := &Store{

@@ -79,7 +79,9 @@ func (s *Store) run(ctx context.Context) {
 
 			var err error
 			if pending, err = s.work(ctx, pending, rows, resolved); err != nil {
-				s.fail(err)
+				if ctx.Err() == nil {
+					s.fail(err)
+				}
 				return
 			}
 			more = s.settle(resolved, len(pending) > 0)
