@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"hash/maphash"
 	"slices"
+	"slices"
 	"unicode/utf8"
 	"unsafe"
 
@@ -46,57 +47,44 @@ func (h *keyHasher) appendKeys(p *tablePlan, c *model.RawChange) error {
 	table := uint64(p.table.ID) * 0x9e3779b97f4a7c15
 	switch p.conflict {
 	case conflictTable:
-		h.add(table)
+		h.add(table, len(h.keys))
 		return nil
 	case conflictRawKey:
-		h.add(table ^ maphash.Bytes(h.seed, mounter.Handle(c.Key())))
+		h.add(table^maphash.Bytes(h.seed, mounter.Handle(c.Key())), len(h.keys))
 		return nil
 	}
-	if err := h.addSide(table, p, c, mounter.New); err != nil {
-		return err
-	}
-	changed, err := h.decoder.Changed(p.table, c, p.unique)
-	if err != nil {
-		return err
-	}
-	if changed || c.IsDelete() {
-		if err := h.addSide(table, p, c, mounter.Old); err != nil {
+	from := len(h.keys)
+	for _, side := range [...]mounter.Side{mounter.Old, mounter.New} {
+		values, err := h.decoder.DecodeColumns(p.table, c, side, p.unique, h.values)
+		if err != nil {
 			return err
+		}
+		if h.values = values; len(values) == 0 {
+			continue
+		}
+		for n := range p.table.Indexes {
+			h.addIndex(table, p, n, from)
 		}
 	}
 	if !p.hasKey {
-		// Rows without a key that is always there are found by their whole
+		// Without a key that is always there, rows are found by their whole
 		// content: any two of them may be the same.
-		h.add(table)
+		h.add(table, from)
 	}
 	return nil
 }
 
-// addSide adds the keys of all unique indexes of one side of a change.
-func (h *keyHasher) addSide(table uint64, p *tablePlan, c *model.RawChange, side mounter.Side) error {
-	var err error
-	if h.values, err = h.decoder.DecodeColumns(p.table, c, side, p.unique, h.values); err != nil {
-		return err
-	}
-	if len(h.values) == 0 {
-		return nil
-	}
-	for n := range p.table.Indexes {
-		h.addIndex(table, p, n)
-	}
-	return nil
-}
-
-// add appends a key that the change does not have yet.
-func (h *keyHasher) add(key uint64) {
-	if !slices.Contains(h.keys[h.first:], key) {
+// add appends a key unless it is there already from the given position on, as
+// the new value of an update mostly is.
+func (h *keyHasher) add(key uint64, from int) {
+	if !slices.Contains(h.keys[from:], key) {
 		h.keys = append(h.keys, key)
 	}
 }
 
 // addIndex adds the key of one index. NULLs are never equal, so that an index
 // with a NULL in it conflicts with nothing.
-func (h *keyHasher) addIndex(table uint64, p *tablePlan, n int) {
+func (h *keyHasher) addIndex(table uint64, p *tablePlan, n, from int) {
 	ix := &p.table.Indexes[n]
 	h.buf = binary.LittleEndian.AppendUint32(h.buf[:0], uint32(n))
 	for i, c := range ix.Columns {
@@ -110,7 +98,7 @@ func (h *keyHasher) addIndex(table uint64, p *tablePlan, n int) {
 		}
 		h.appendValue(&p.cols[c], v, prefix)
 	}
-	h.add(table ^ maphash.Bytes(h.seed, h.buf))
+	h.add(table^maphash.Bytes(h.seed, h.buf), from)
 }
 
 // appendValue writes a value such that values that are equal to the database

@@ -21,6 +21,8 @@ import (
 	"github.com/pingcap/tidb/pkg/util/rowcodec"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/tidemark/tidemark/pkg/config"
 	"github.com/tidemark/tidemark/pkg/model"
@@ -86,12 +88,20 @@ func openSink(t testing.TB, srv *mariadb.Server, parameters string, adjust ...fu
 		Changefeed: model.DefaultChangefeedID("test"), TimeZone: time.UTC, Config: config.DefaultReplicaConfig(),
 		URI: config.SinkURI("mysql://root@" + srv.Addr() + "/?" + parameters),
 	}
+	core, logs := observer.New(zap.WarnLevel)
+	o.Logger = zap.New(core)
 	for _, f := range adjust {
 		f(&o)
 	}
 	s, err := New(t.Context(), o)
 	require.NoError(t, err)
-	t.Cleanup(s.Close)
+	t.Cleanup(func() {
+		s.Close()
+		for _, line := range logs.All() {
+			// Retries must not hide statements that no server understands.
+			require.NotContains(t, fmt.Sprint(line.ContextMap()), "syntax")
+		}
+	})
 	return s.(*Sink)
 }
 
@@ -327,4 +337,12 @@ func contents(t testing.TB, db *sql.DB, query string) []string {
 	}
 	require.NoError(t, rows.Err())
 	return out
+}
+
+func mustOpen(t testing.TB) *sql.DB {
+	t.Helper()
+	db, err := maria.server.Open()
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = db.Close() })
+	return db
 }

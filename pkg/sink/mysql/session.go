@@ -135,7 +135,8 @@ type txn struct {
 	buf     []byte
 	limit   int  // bytes after which what is in buf is sent
 	multi   bool // several statements in one packet
-	params  bool // single-row statements may use parameters
+	prepare bool // single-row statements that go alone are prepared
+	params  bool // so it is in this transaction
 	begin   bool // even a single statement gets BEGIN and COMMIT around it
 	began   bool // BEGIN has been sent
 	pending int  // statements in buf
@@ -152,6 +153,7 @@ const (
 func (t *txn) start(ctx context.Context) error {
 	t.ctx, t.buf, t.args = ctx, t.buf[:0], t.args[:0]
 	t.began, t.pending, t.sent = false, 0, 0
+	t.params = t.prepare && !t.multi
 	if t.multi {
 		t.buf = append(t.buf, beginPrefix...)
 		return nil
