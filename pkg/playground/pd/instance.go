@@ -33,7 +33,10 @@ const (
 	tickMillis     = 50
 	electionMillis = 5 * tickMillis
 	saveTimeout    = 5 * time.Second
-	clusterIDKey   = "/pd/cluster_id"
+	// etcdServers share the client port: gRPC, HTTP, and what tells them apart.
+	etcdServers  = 3
+	cutTimeout   = time.Second
+	clusterIDKey = "/pd/cluster_id"
 	// portAttempts bounds how often a port that was free a moment ago may turn out to be taken.
 	portAttempts = 5
 )
@@ -213,10 +216,7 @@ func (in *instance) attach(c cluster) { in.cluster.Store(&c) }
 // need not begin ahead of time.
 func (in *instance) stop(farewell bool) {
 	close(in.stopped)
-	// Etcd would wait for streams to end by themselves.
-	if s := in.grpc.Load(); s != nil {
-		s.Stop()
-	}
+	in.cut()
 	if farewell && in.tso != nil {
 		if err := in.tso.release(context.Background()); err != nil {
 			in.log.Warn("the last timestamp was not saved", zap.Error(err))
@@ -226,6 +226,25 @@ func (in *instance) stop(farewell bool) {
 		_ = in.kv.Close()
 	}
 	in.etcd.Close()
+}
+
+// cut ends every call and connection: etcd would wait for seconds that streams end by themselves.
+func (in *instance) cut() {
+	s := in.grpc.Load()
+	if s == nil {
+		return
+	}
+	s.Stop()
+	// Etcd's servers now report that they ended. The reports have to be gone before etcd closes their channel.
+	timer := time.NewTimer(cutTimeout)
+	defer timer.Stop()
+	for range etcdServers {
+		select {
+		case <-in.etcd.Err():
+		case <-timer.C:
+			return
+		}
+	}
 }
 
 func (in *instance) clientURL() string { return clientURL(in.opts, in.port) }
