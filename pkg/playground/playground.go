@@ -130,14 +130,13 @@ func (p *Playground) startPD(ctx context.Context) error {
 func (p *Playground) startStore(ctx context.Context) error {
 	var err error
 	p.store, err = kv.Open(ctx, kv.Options{
-		Addr:        address(p.host, p.opts.KVPort),
-		DataDir:     filepath.Join(p.opts.DataDir, "kv"),
-		ClusterID:   p.pd.ClusterID(),
-		TSO:         p.pd.TSO,
-		AllocID:     p.pd.AllocID,
-		GCSafePoint: p.pd.GCSafePoint,
-		Version:     Version,
-		Logger:      p.log,
+		Addr:      address(p.host, p.opts.KVPort),
+		DataDir:   filepath.Join(p.opts.DataDir, "kv"),
+		ClusterID: p.pd.ClusterID(),
+		TSO:       p.pd.TSO,
+		AllocID:   p.pd.AllocID,
+		Version:   Version,
+		Logger:    p.log,
 	})
 	if err != nil {
 		return err

@@ -192,15 +192,6 @@ func (s *Server) AllocID(ctx context.Context) (uint64, error) {
 	return inst.ids.next(ctx, 1)
 }
 
-// GCSafePoint returns the timestamp below which only the newest version of a key must be kept.
-func (s *Server) GCSafePoint(context.Context) (uint64, error) {
-	inst, err := s.running()
-	if err != nil {
-		return 0, err
-	}
-	return inst.gc.state().gcSafePoint, nil
-}
-
 // EndLeases ends the leases of all keys below a prefix but those below the exceptions, as etcd does by itself some
 // time after their holders died.
 func (s *Server) EndLeases(ctx context.Context, prefix string, except ...string) error {
