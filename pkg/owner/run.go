@@ -90,18 +90,25 @@ func startRun(ctx context.Context, f *feed) *run {
 }
 
 // load makes sure that the data since the checkpoint is there, and loads the
-// schema.
-func (r *run) load(checkpoint, start uint64) (Lease, error) {
+// schema meanwhile: whoever created the changefeed may still hold it.
+func (r *run) load(checkpoint, start uint64) (lease Lease, err error) {
 	o := r.f.o
 	if id := r.info.UpstreamID; id != 0 && id != o.upstreamID {
 		return nil, errors.ErrUpstreamNotFound.New(id)
 	}
-	if r.info.Config.CheckGCSafePoint {
-		if err := o.holdGC(r.ctx, r.f.id, checkpoint); err != nil {
-			return nil, err
+	held := make(chan error, 1)
+	go func() {
+		var err error
+		if r.info.Config.CheckGCSafePoint {
+			err = o.holdGC(r.ctx, r.f.id, checkpoint)
 		}
+		held <- err
+	}()
+	lease, err = o.schemas.Acquire(r.ctx, start)
+	if heldErr := <-held; heldErr != nil { // it may be why the schema did not load
+		return lease, heldErr
 	}
-	return o.schemas.Acquire(r.ctx, start)
+	return lease, err
 }
 
 func (r *run) onLoaded(start uint64, err error) {

@@ -5,6 +5,7 @@ import (
 	stderrors "errors"
 	"net"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -28,6 +29,8 @@ type registration struct {
 	// resigned is closed when the capture, stopping, has left the election.
 	resigned chan struct{}
 	done     chan struct{}
+	// cutOff says that etcd did not answer when the election was given up.
+	cutOff atomic.Bool
 }
 
 var errSessionLost = stderrors.New("the session with etcd is lost")
@@ -99,7 +102,11 @@ func (s *Server) openSession(ctx, life context.Context, ttl time.Duration, id mo
 
 func (s *Server) deregister(r *registration) {
 	s.current.CompareAndSwap(r, nil)
-	ctx, cancel := context.WithTimeout(context.Background(), deregisterTimeout)
+	limit := deregisterTimeout
+	if r.cutOff.Load() {
+		limit = cutOffTimeout
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	if err := r.session.Close(ctx); err != nil {
 		s.logger.Info("the capture's keys stay until they expire", zap.Error(err))
@@ -226,6 +233,7 @@ func (s *Server) rule(ctx context.Context, r *registration, fence etcdmeta.Fence
 	resignCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), deregisterTimeout)
 	defer cancel()
 	if resignErr := r.session.Resign(resignCtx, fence); resignErr != nil {
+		r.cutOff.Store(true)
 		s.logger.Info("the election key stays until it expires", zap.Error(resignErr))
 	}
 	return err

@@ -87,6 +87,7 @@ func New(o Options) *Server {
 // How long the parts of an orderly stop may take.
 const (
 	deregisterTimeout = 5 * time.Second
+	cutOffTimeout     = 500 * time.Millisecond // where etcd did not answer before
 	httpStopTimeout   = 3 * time.Second
 )
 
