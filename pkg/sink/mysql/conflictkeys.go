@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"hash/maphash"
 	"slices"
-	"slices"
 	"unicode/utf8"
 	"unsafe"
 
