@@ -41,6 +41,9 @@ const reportGap = 20 * time.Millisecond
 // redialPause is waited between two attempts to reach an owner.
 const redialPause = 200 * time.Millisecond
 
+// lastingStream is how long a stream lives that was not refused at once.
+const lastingStream = 10 * time.Second
+
 // Link is a capture's end of the stream.
 type Link struct {
 	worker Worker
@@ -86,13 +89,18 @@ func (l *Link) follow(ctx context.Context, target Target) (stop func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		told := false // an owner that is gone is told of once, not at every attempt
 		for ctx.Err() == nil {
+			begun := time.Now()
 			err := l.attach(ctx, target)
 			if ctx.Err() != nil {
 				return
 			}
-			l.logger.Info("stream to the owner ended", zap.String("owner", target.Capture),
-				zap.String("addr", target.Addr), zap.Error(err))
+			if !told || time.Since(begun) > lastingStream {
+				told = true
+				l.logger.Info("stream to the owner ended", zap.String("owner", target.Capture),
+					zap.String("addr", target.Addr), zap.Error(err))
+			}
 			timer := time.NewTimer(redialPause)
 			select {
 			case <-ctx.Done():
