@@ -1,44 +1,252 @@
 package processor
 
 import (
-	"context"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"time"
 
+	"go.uber.org/zap"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/tidemark/tidemark/pkg/config"
+	"github.com/tidemark/tidemark/pkg/errors"
 	"github.com/tidemark/tidemark/pkg/model"
+	"github.com/tidemark/tidemark/pkg/sink"
+	"github.com/tidemark/tidemark/pkg/sorter"
 )
 
 // Processor runs one changefeed on this capture.
-type Processor struct{ o Options }
+//
+// Three kinds of goroutines share the work. Streams call the spans' OnRows and
+// OnResolved, which buffer and mark. One loop, woken by marks, decides how far
+// each span may go and hands those with rows to the emit workers, which sort,
+// cut batches and write to the sink. Acknowledgements mark the span again, and
+// the loop moves the checkpoint.
+type Processor struct {
+	o      Options
+	logger *zap.Logger
+	limits sorter.Limits
+
+	changed chan struct{}
+	wake    chan struct{} // of the loop
+	places  chan struct{} // of the goroutine that starts spans
+	closes  chan struct{} // of the goroutine that ends them
+	failure chan error    // the first error; of size 1
+	synced  atomic.Uint64 // greatest commit-ts that is durable
+
+	// Run sets these before anything uses them.
+	metrics   *metrics
+	feed      *sorter.Feed
+	admission *admission
+	room      *semaphore.Weighted // bytes on their way to the sink
+	roomSize  int64
+
+	markMu sync.Mutex
+	marked []*span // resolved or acknowledged since the last round
+	seen   []*span // those of the last round, to be reused
+
+	leaseMu   sync.RWMutex // taken after mu; held while a table version is looked up
+	lease     SchemaLease
+	oldLeases []SchemaLease // of stores that the loop still watches
+
+	mu          sync.Mutex
+	sink        sink.Sink
+	leaseTs     uint64 // from which on the lease has history
+	spans       map[spanKey]*span
+	leaving     map[*span]struct{}
+	checkpoints minHeap // of all spans, those that leave included
+	pulled      minHeap
+	waiting     []*span // to be started
+	closing     []*span // to be unsubscribed
+	limited     []*span // could go on if limit rose
+	spare       []*span // an empty slice to become limited
+	barrier     uint64
+	schemaTs    uint64
+	limit       uint64 // min of barrier, schemaTs and target-ts
+	removed     []SpanStart
+	queue       []*span // to be emitted
+	queued      sync.Cond
+	stopped     bool
+	trouble     string // what keeps spans from starting
+	told        timestamps
+	movedAt     time.Time // when the checkpoint last moved
+}
 
 // New makes a processor that does nothing before Run.
-func New(o Options) *Processor { return &Processor{o: o} }
+func New(o Options) *Processor {
+	if o.Logger == nil {
+		o.Logger = zap.NewNop()
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Workers == 0 {
+		o.Workers = defaultWorkers
+	}
+	if o.StallAfter == 0 {
+		o.StallAfter = defaultStallAfter
+	}
+	p := &Processor{
+		o:      o,
+		logger: o.Logger.With(zap.Stringer("changefeed", o.ID), zap.Uint64("epoch", o.Epoch)),
+		limits: sorter.Limits{Rows: batchRows, Bytes: batchBytes, WholeTxns: wholeTxns(o)},
 
-// Run does the work until the context ends, which gives nil, or until an error
-// stops the changefeed here. When it returns, every goroutine has ended and
-// nothing will be written any more. It may be called once.
-func (p *Processor) Run(ctx context.Context) error {
-	<-ctx.Done()
-	return nil
+		changed: make(chan struct{}, 1),
+		wake:    make(chan struct{}, 1),
+		places:  make(chan struct{}, 1),
+		closes:  make(chan struct{}, 1),
+		failure: make(chan error, 1),
+
+		spans:   map[spanKey]*span{},
+		leaving: map[*span]struct{}{},
+		movedAt: o.Now(),
+	}
+	p.queued.L = &p.mu
+	p.checkpoints = minHeap{
+		place: func(s *span) *int { return &s.checkpointPlace },
+		ts:    func(s *span) uint64 { return s.checkpoint },
+	}
+	p.pulled = minHeap{
+		place: func(s *span) *int { return &s.pulledPlace },
+		ts:    func(s *span) uint64 { return s.pulled },
+	}
+	return p
 }
 
 // AddSpans starts to replicate spans. Spans that are already here keep going.
 // It does not block; it may be called before and during Run.
-func (p *Processor) AddSpans(spans []SpanStart) {}
+func (p *Processor) AddSpans(spans []SpanStart) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.spans) == 0 && len(p.leaving) == 0 {
+		p.movedAt = p.o.Now()
+	}
+	for _, start := range spans {
+		key := keyOf(start.Span)
+		old := p.spans[key]
+		if old != nil && old.state != spanLeaving {
+			continue
+		}
+		s := &span{
+			p: p, span: start.Span, startTs: start.CheckpointTs, target: start.CheckpointTs,
+			checkpoint: start.CheckpointTs, pulled: start.CheckpointTs, after: old,
+		}
+		s.resolved.Store(start.CheckpointTs)
+		s.acks.begin(start.CheckpointTs)
+		p.spans[key] = s
+		p.checkpoints.push(s)
+		p.pulled.push(s)
+		if old == nil {
+			p.waiting = append(p.waiting, s)
+		}
+	}
+	notify(p.places)
+	notify(p.changed)
+}
 
 // RemoveSpans stops to replicate spans. No further row of them is handed to
 // the sink; those already handed over are waited for, then Progress tells the
 // span in Removed. It does not block.
-func (p *Processor) RemoveSpans(spans []model.Span) {}
+func (p *Processor) RemoveSpans(spans []model.Span) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, r := range spans {
+		s := p.spans[keyOf(r)]
+		if s == nil {
+			p.removed = append(p.removed, SpanStart{Span: r})
+			continue
+		}
+		switch s.state {
+		case spanWaiting:
+			p.dropUnstarted(s)
+		case spanRunning:
+			s.state = spanLeaving
+			p.leaving[s] = struct{}{}
+			p.closing = append(p.closing, s)
+		case spanLeaving:
+		}
+	}
+	notify(p.closes)
+	notify(p.changed)
+}
+
+// dropUnstarted lets go a span that never wrote anything.
+func (p *Processor) dropUnstarted(s *span) {
+	key := keyOf(s.span)
+	if s.after != nil {
+		p.spans[key] = s.after // which is still on its way out, and told as removed when it is gone
+	} else {
+		delete(p.spans, key)
+		p.removed = append(p.removed, SpanStart{Span: s.span, CheckpointTs: s.checkpoint})
+	}
+	s.state = spanLeaving
+	p.checkpoints.remove(s)
+	p.pulled.remove(s)
+}
 
 // SetBarrier lets rows with CommitTs <= ts pass. It only rises; before the
 // first call nothing passes.
-func (p *Processor) SetBarrier(ts uint64) {}
+func (p *Processor) SetBarrier(ts uint64) {
+	p.mu.Lock()
+	p.barrier = max(p.barrier, ts)
+	p.mu.Unlock()
+	notify(p.wake)
+}
 
-// Spans lists the spans that are held, with their checkpoints.
-func (p *Processor) Spans() []SpanStart { return nil }
-
-// Progress is a snapshot that includes every AddSpans, RemoveSpans and
-// SetBarrier that returned before. It is meant for one reader, see Removed.
-func (p *Processor) Progress() Progress { return Progress{} }
+// Spans lists the spans that are held, those that are being removed included,
+// with their checkpoints.
+func (p *Processor) Spans() []SpanStart {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	held := make([]SpanStart, 0, len(p.checkpoints.items))
+	for _, s := range p.checkpoints.items {
+		held = append(held, SpanStart{Span: s.span, CheckpointTs: s.checkpoint})
+	}
+	return held
+}
 
 // Changed is a coalesced signal: Progress has something new to tell.
-func (p *Processor) Changed() <-chan struct{} { return nil }
+func (p *Processor) Changed() <-chan struct{} { return p.changed }
+
+// fail ends the run with an error; the first one wins.
+func (p *Processor) fail(err error) {
+	if errors.CodeOf(err) == "" {
+		err = errors.ErrProcessorUnknown.Wrap(err)
+	}
+	select {
+	case p.failure <- err:
+	default:
+	}
+}
+
+// mark puts a span on the list of the next round.
+func (p *Processor) mark(s *span) {
+	if s.marked.Swap(true) {
+		return
+	}
+	p.markMu.Lock()
+	p.marked = append(p.marked, s)
+	p.markMu.Unlock()
+	notify(p.wake)
+}
+
+// notify sends a coalesced signal.
+func notify(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
+// wholeTxns tells whether transactions must not be cut. The address wins over
+// the configuration.
+func wholeTxns(o Options) bool {
+	if u, err := url.Parse(o.SinkURI.Reveal()); err == nil {
+		if a := u.Query().Get("transaction-atomicity"); a != "" {
+			return a == config.AtomicityTable
+		}
+	}
+	sink := o.Config.Sink
+	return sink != nil && sink.TxnAtomicity != nil && *sink.TxnAtomicity == config.AtomicityTable
+}

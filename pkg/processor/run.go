@@ -1,0 +1,351 @@
+package processor
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/tidemark/tidemark/pkg/model"
+	"github.com/tidemark/tidemark/pkg/upstream/changes"
+)
+
+const (
+	defaultWorkers    = 4
+	defaultStallAfter = 3 * time.Second
+
+	// roundGap is the least time between two rounds. Thousands of idle spans
+	// resolve one by one; a round for each would cost more than all else.
+	roundGap = 5 * time.Millisecond
+
+	// leaseStep and leaseSlack, in milliseconds, say how rarely and how far
+	// behind the checkpoint the schema's history is given up. A span that comes
+	// from another capture may be somewhat behind.
+	leaseStep  = 10_000
+	leaseSlack = 60_000
+
+	minRetry = 100 * time.Millisecond
+	maxRetry = 2 * time.Second
+)
+
+// Run does the work until the context ends, which gives nil, or until an error
+// stops the changefeed here. When it returns, every goroutine has ended and
+// nothing will be written any more. It may be called once.
+func (p *Processor) Run(parent context.Context) error {
+	ctx, cancel := context.WithCancel(parent)
+	defer cancel()
+	p.open()
+	defer p.metrics.close()
+
+	var tasks sync.WaitGroup
+	err := p.connect(ctx)
+	if err == nil {
+		tasks.Go(func() { p.startSpans(ctx) })
+		tasks.Go(func() { p.closeSpans(ctx) })
+		for range p.o.Workers {
+			tasks.Go(func() { p.emitSpans(ctx) })
+		}
+		err = p.loop(ctx)
+	}
+	cancel()
+	p.shut(&tasks)
+	if parent.Err() != nil {
+		return nil
+	}
+	p.logger.Warn("processor stops", zap.Error(err))
+	p.metrics.exits.Inc()
+	return err
+}
+
+func (p *Processor) open() {
+	p.metrics = newMetrics(p.o.Registerer, p.o.ID)
+	p.feed = p.o.Sorter.NewFeed(p.o.Config.MemoryQuota)
+	p.admission = newAdmission(p.feed.Held, p.feed.Quota())
+	p.roomSize = min(max(p.feed.Quota()/4, minInFlight), maxInFlight)
+	p.room = semaphore.NewWeighted(p.roomSize)
+}
+
+func (p *Processor) connect(ctx context.Context) error {
+	s, err := p.o.NewSink(ctx)
+	if err != nil {
+		p.fail(err)
+		return <-p.failure
+	}
+	p.mu.Lock()
+	p.sink = s
+	p.mu.Unlock()
+	return nil
+}
+
+// shut waits for everything that Run started. The order matters: first nobody
+// hands anything to the sink, then no rows come, then the sink finishes.
+func (p *Processor) shut(tasks *sync.WaitGroup) {
+	p.mu.Lock()
+	p.stopped = true
+	p.queued.Broadcast()
+	p.mu.Unlock()
+	p.feed.Close() // lets go who waits in OnRows, so that subscriptions can close
+	tasks.Wait()
+
+	p.mu.Lock()
+	var subs []Subscription
+	for _, s := range p.checkpoints.items {
+		if s.sub != nil && !s.subClosed {
+			subs = append(subs, s.sub)
+		}
+	}
+	sink := p.sink
+	p.mu.Unlock()
+	for _, sub := range subs {
+		sub.Close()
+	}
+	if sink != nil {
+		sink.Close()
+	}
+	p.mu.Lock()
+	spans := slices.Clone(p.checkpoints.items)
+	p.mu.Unlock()
+	for _, s := range spans {
+		s.acks.abandon()
+	}
+	p.releaseLeases()
+}
+
+func (p *Processor) releaseLeases() {
+	p.leaseMu.Lock()
+	leases := p.oldLeases
+	if p.lease != nil {
+		leases = append(leases, p.lease)
+	}
+	p.lease, p.oldLeases = nil, nil
+	p.leaseMu.Unlock()
+	for _, l := range leases {
+		l.Release()
+	}
+}
+
+// loop runs a round whenever something has changed.
+func (p *Processor) loop(ctx context.Context) error {
+	stall := time.NewTimer(p.o.StallAfter)
+	defer stall.Stop()
+	gap := time.NewTimer(0)
+	defer gap.Stop()
+	watch := schemaWatch{}
+	defer watch.stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case err := <-p.failure:
+			return err
+		case <-p.wake:
+		case <-watch.changed:
+		case <-stall.C:
+			stall.Reset(p.o.StallAfter)
+			if p.stalled() {
+				notify(p.changed)
+			}
+			continue
+		}
+		select { // the rest of the gap since the last round
+		case <-gap.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		gap.Reset(roundGap)
+		if err := watch.follow(p); err != nil {
+			p.fail(err)
+			continue
+		}
+		if p.round() {
+			stall.Reset(p.o.StallAfter)
+		}
+	}
+}
+
+// schemaWatch follows the store of the processor's lease.
+type schemaWatch struct {
+	store   SchemaStore
+	changed <-chan struct{}
+	cancel  func()
+}
+
+// follow takes over the store's resolved-ts and its error, and changes to
+// another store when the lease did.
+func (w *schemaWatch) follow(p *Processor) error {
+	p.leaseMu.Lock()
+	lease, old := p.lease, p.oldLeases
+	p.oldLeases = nil
+	p.leaseMu.Unlock()
+	if lease == nil {
+		return nil
+	}
+	if store := lease.Store(); store != w.store {
+		w.stop()
+		w.store = store
+		w.changed, w.cancel = store.Watch()
+	}
+	for _, l := range old {
+		l.Release()
+	}
+	if err := w.store.Err(); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	p.schemaTs = max(p.schemaTs, w.store.ResolvedTs())
+	p.mu.Unlock()
+	return nil
+}
+
+func (w *schemaWatch) stop() {
+	if w.cancel != nil {
+		w.cancel()
+	}
+}
+
+// startSpans subscribes to the spans that wait.
+func (p *Processor) startSpans(ctx context.Context) {
+	for {
+		p.mu.Lock()
+		batch := p.waiting
+		p.waiting = nil
+		p.mu.Unlock()
+		if len(batch) > 0 && !p.startBatch(ctx, batch) {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.places:
+		}
+	}
+}
+
+// startBatch returns false when the run is over.
+func (p *Processor) startBatch(ctx context.Context, batch []*span) bool {
+	least := batch[0].startTs
+	for _, s := range batch {
+		least = min(least, s.startTs)
+	}
+	if err := p.ensureLease(ctx, least); err != nil {
+		if ctx.Err() == nil {
+			p.fail(err)
+		}
+		return false
+	}
+	now, ok := p.replicateTs(ctx)
+	if !ok {
+		return false
+	}
+	for _, s := range batch {
+		p.mu.Lock()
+		if s.state == spanWaiting && !p.stopped {
+			p.subscribe(s, now)
+		}
+		p.mu.Unlock()
+	}
+	p.metrics.tables.Set(float64(p.count()))
+	notify(p.wake) // the store may be another one
+	return true
+}
+
+func (p *Processor) count() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.checkpoints.items)
+}
+
+// subscribe begins the replication of a span. Processor.mu is held.
+func (p *Processor) subscribe(s *span, now uint64) {
+	s.replicateTs = now
+	s.rows = p.feed.NewSpan()
+	s.state = spanRunning
+	bdr := p.o.Config.BDRMode
+	s.sub = p.o.Changes.Subscribe(changes.Options{
+		Span: s.span, StartTs: s.startTs, FilterLoop: bdr != nil && *bdr, Consumer: s,
+		Admit: func() bool { return p.admission.admit(s) },
+	})
+}
+
+// ensureLease sees to it that the schema's history reaches down to ts.
+func (p *Processor) ensureLease(ctx context.Context, ts uint64) error {
+	p.mu.Lock()
+	leaseTs := p.leaseTs
+	p.mu.Unlock()
+	if leaseTs != 0 && leaseTs <= ts {
+		return nil
+	}
+	lease, err := p.o.Schemas.Acquire(ctx, ts)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.leaseMu.Lock()
+	defer p.leaseMu.Unlock()
+	if p.lease != nil {
+		p.oldLeases = append(p.oldLeases, p.lease)
+	}
+	p.lease, p.leaseTs = lease, ts
+	return nil
+}
+
+// replicateTs asks for the TSO at which replication starts here, until there
+// is an answer. It returns false when the run is over.
+func (p *Processor) replicateTs(ctx context.Context) (uint64, bool) {
+	for wait := minRetry; ; wait = min(2*wait, maxRetry) {
+		now, err := p.o.Clock.CurrentTSO(ctx)
+		p.setTrouble(err)
+		if err == nil {
+			return now, true
+		}
+		select {
+		case <-ctx.Done():
+			return 0, false
+		case <-time.After(wait):
+		}
+	}
+}
+
+func (p *Processor) setTrouble(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.trouble = ""
+	if err != nil {
+		p.trouble = err.Error()
+	}
+}
+
+// closeSpans ends the subscriptions of the spans that leave.
+func (p *Processor) closeSpans(ctx context.Context) {
+	for {
+		p.mu.Lock()
+		batch := p.closing
+		p.closing = nil
+		p.mu.Unlock()
+		for _, s := range batch {
+			s.sub.Close()
+			s.rows.Close()
+			p.admission.forget(s)
+			p.mu.Lock()
+			s.subClosed = true
+			p.mu.Unlock()
+			p.mark(s)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.closes:
+		}
+	}
+}
+
+// tableAt looks a table version up.
+func (p *Processor) tableAt(id int64, ts uint64) (*model.Table, bool) {
+	p.leaseMu.RLock()
+	defer p.leaseMu.RUnlock()
+	return p.lease.Store().TableByPhysicalID(id, ts)
+}

@@ -1,0 +1,77 @@
+package processor
+
+import (
+	"sync/atomic"
+
+	"github.com/tidemark/tidemark/pkg/model"
+	"github.com/tidemark/tidemark/pkg/sorter"
+)
+
+type spanState int
+
+const (
+	spanWaiting spanState = iota // for its start
+	spanRunning                  // subscribed
+	spanLeaving                  // no row goes to the sink any more, some are on their way
+)
+
+// spanKey tells spans apart.
+type spanKey struct {
+	table      int64
+	start, end string
+}
+
+func keyOf(s model.Span) spanKey {
+	return spanKey{table: s.TableID, start: string(s.StartKey), end: string(s.EndKey)}
+}
+
+// span is one replicated span: the pipeline from its subscription to the sink.
+// It is the consumer of its subscription.
+type span struct {
+	p       *Processor
+	span    model.Span
+	startTs uint64
+
+	resolved atomic.Uint64 // what the subscription told last
+	marked   atomic.Bool   // is in Processor.marked
+	acks     tracker
+	rows     *sorter.Span // set when running
+
+	// Only the goroutine that emits the span touches these.
+	known bool // the schema knew the table once
+
+	// The rest is guarded by Processor.mu.
+	state       spanState
+	replicateTs uint64
+	sub         Subscription
+	subClosed   bool
+	after       *span // the leaving span of the same key that must be gone first
+	target      uint64
+	emitting    bool // is queued for or held by a worker
+	limited     bool // is in Processor.limited
+	gone        bool // left: nothing of it is here any more
+
+	checkpoint      uint64
+	pulled          uint64 // resolved, as the heap knows it
+	checkpointPlace int
+	pulledPlace     int
+}
+
+// OnRows buffers rows of the subscription.
+func (s *span) OnRows(rows []model.RawChange) {
+	s.p.metrics.pulledRows.Add(float64(len(rows)))
+	if err := s.rows.Add(rows); err != nil {
+		s.p.fail(err)
+	}
+}
+
+// OnResolved marks the span for the next round.
+func (s *span) OnResolved(ts uint64) {
+	if s.resolved.Swap(ts) <= s.startTs {
+		s.p.admission.scanned(s)
+	}
+	s.p.mark(s)
+}
+
+// OnError ends the run.
+func (s *span) OnError(err error) { s.p.fail(err) }
