@@ -11,7 +11,7 @@ import (
 
 // splitter splits regions that have grown too large.
 type splitter struct {
-	db       *badger.DB
+	db       *engine
 	regions  *regionMap
 	maxBytes int64 // negative: no limit
 	maxKeys  int64
@@ -73,7 +73,10 @@ func (s *splitter) measure(ctx context.Context, r *region) (size regionSize, key
 	defer txn.Discard()
 	opts := badger.DefaultIteratorOptions
 	opts.AllVersions = true
-	it := txn.NewIterator(opts)
+	it := s.db.iterator(ctx, txn, opts)
+	if it == nil {
+		return size, nil
+	}
 	defer it.Close()
 	var part regionSize
 	var last []byte

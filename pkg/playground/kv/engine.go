@@ -1,10 +1,13 @@
 package kv
 
 import (
+	"context"
 	"encoding/binary"
+	"math"
 	"os"
 	"path/filepath"
-	"sync/atomic"
+	"sync"
+	"time"
 
 	"github.com/pingcap/badger"
 	"github.com/pingcap/badger/options"
@@ -15,30 +18,35 @@ import (
 const (
 	engineDir            = "engine"
 	defaultMemTableBytes = 32 << 20
-	// maxTableBytes is above what a compaction of a playground writes, see openEngine.
-	maxTableBytes = 3 << 30
-	// sentinelEvery is how many written bytes may pass between two writes of the sentinels. It must be well below
-	// the size of a write buffer.
-	sentinelEvery = 1 << 20
+	// oneBlock is more than a table holds.
+	oneBlock = 1 << 30
+	// flushSettle is how long badger may take at the end of a flush, after the new table is visible.
+	flushSettle = 20 * time.Millisecond
 )
 
-// Sentinels are the first and the last key of the engine. See openEngine.
-var (
-	lowSentinel  = []byte{0}
-	highSentinel = []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
-)
+// markKey is written for the sake of writing. Its metadata are those of no transaction, so no reader takes it for data.
+var markKey = []byte{0}
 
-// openEngine opens badger so that no version of a key is lost.
+// engine is badger, used so that every version of a key stays and is found. Badger was made to find the newest one:
 //
-// When one compaction of badger writes several tables, every table but the first forgets all but the newest version
-// of the first key in it that has older ones. So a compaction must write one table. It starts another one
-// when the table is full (hence maxTableBytes), when a filter's guard says so (ours has none), or when it passes over
-// a table of the lower level that has nothing to do with it. The sentinels rule out the last case: every write
-// buffer holds both of them, so every table spans the whole key space, each level has one table, and that overlaps.
+//   - A compaction that writes several tables forgets the older versions of the first key in all but the first of
+//     them that has any. There are no compactions here, so old versions are never removed either.
+//   - A read at a timestamp that meets a collision in a table's hash index returns the newest version instead. Only
+//     keys in different blocks of a table collide, so every table has a single block.
+//   - An iterator that sees one version of a key from two sources, as around the end of a flush, takes it for the last
+//     one. See iterator here, and recentKeys for the other occasion.
 //
 // Values are neither compressed nor cached, so what an iterator returns points into memory-mapped tables and write
 // buffers and stays valid as long as its transaction. The change-feed scan relies on it.
-func openEngine(dir string, memTableBytes int64, safePoint *atomic.Uint64) (*badger.DB, error) {
+type engine struct {
+	*badger.DB
+
+	mu     sync.Mutex
+	tables int // when it was last looked
+	since  time.Time
+}
+
+func openEngine(dir string, memTableBytes int64) (*engine, error) {
 	opts := badger.DefaultOptions
 	opts.Dir = filepath.Join(dir, engineDir)
 	opts.ValueDir = opts.Dir
@@ -50,64 +58,68 @@ func openEngine(dir string, memTableBytes int64, safePoint *atomic.Uint64) (*bad
 	opts.MaxIndexCacheSize = 0
 	opts.MaxMemTableSize = memTableBytes
 	opts.NumMemtables = 3
-	opts.NumLevelZeroTables = 6
-	opts.NumLevelZeroTablesStall = 24
-	opts.LevelOneSize = 512 << 20
-	opts.NumCompactors = 1
+	opts.DoNotCompact = true
 	opts.CompactL0WhenClose = false
+	opts.NumLevelZeroTables = math.MaxInt32 - 1
+	opts.NumLevelZeroTablesStall = math.MaxInt32
 	opts.ValueLogFileSize = 64 << 20
 	opts.ValueLogMaxNumFiles = 2
 	opts.ValueLogWriteOptions.WriteBufferSize = 1 << 20
-	opts.TableBuilderOptions.MaxTableSize = maxTableBytes
+	opts.TableBuilderOptions.BlockSize = oneBlock
 	opts.TableBuilderOptions.CompressionPerLevel = make([]options.CompressionType, opts.TableBuilderOptions.MaxLevels)
-	opts.CompactionFilterFactory = func(int, []byte, []byte) badger.CompactionFilter {
-		return gcFilter{safePoint: safePoint.Load()}
-	}
 	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
 		return nil, err
 	}
-	return badger.Open(opts)
-}
-
-// gcFilter removes what only transactions below the safe point could ask for: deletions and transaction records.
-// Badger calls it for the newest version of a key at or below the safe point and drops the older ones itself.
-type gcFilter struct {
-	safePoint uint64
-}
-
-// Filter implements badger.CompactionFilter.
-func (f gcFilter) Filter(key, value, userMeta []byte) badger.Decision {
-	if len(value) > 0 || len(userMeta) < metaBytes || isSentinel(key) {
-		return badger.DecisionKeep
+	db, err := badger.Open(opts)
+	if err != nil {
+		return nil, err
 	}
-	meta := mvcc.DBUserMeta(userMeta)
-	if meta.CommitTS() == 0 && meta.StartTS() < f.safePoint {
-		return badger.DecisionDrop // a rollback record: its key has one version
-	}
-	if meta.CommitTS() != 0 && meta.CommitTS() < f.safePoint {
-		return badger.DecisionMarkTombstone
-	}
-	return badger.DecisionKeep
+	return &engine{DB: db}, nil
 }
 
-// Guards implements badger.CompactionFilter.
-func (gcFilter) Guards() []badger.Guard { return nil }
-
-func isSentinel(key []byte) bool {
-	return string(key) == string(lowSentinel) || string(key) == string(highSentinel)
-}
-
-// sentinelEntries returns the sentinels as a write. Their values are empty and their metadata is that of no
-// transaction, so that no reader takes them for data.
-func sentinelEntries(version uint64) []*badger.Entry {
-	return []*badger.Entry{
-		{Key: y.KeyWithTs(lowSentinel, version), UserMeta: mvcc.NewDBUserMeta(0, 0)},
-		{Key: y.KeyWithTs(highSentinel, version), UserMeta: mvcc.NewDBUserMeta(0, 0)},
+// iterator returns an iterator that was not made while a flush ended: then both the write buffer and its table would be
+// its sources. It returns nil when the context ends.
+func (e *engine) iterator(ctx context.Context, txn *badger.Txn, opts badger.IteratorOptions) *badger.Iterator {
+	for {
+		wait := e.settling()
+		if wait <= 0 {
+			it := txn.NewIterator(opts)
+			if e.settling() <= 0 {
+				return it
+			}
+			it.Close()
+			continue
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-timer.C:
+		}
 	}
 }
 
-func writeEntries(db *badger.DB, entries []*badger.Entry) error {
-	return db.Update(func(txn *badger.Txn) error {
+// settling returns how long it takes until the newest table is certain to have replaced its write buffer.
+func (e *engine) settling() time.Duration {
+	tables := len(e.Tables())
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	now := time.Now()
+	if tables != e.tables {
+		e.tables, e.since = tables, now
+	}
+	return flushSettle - now.Sub(e.since)
+}
+
+// mark writes nothing of interest.
+func (e *engine) mark(version uint64) error {
+	return e.write([]*badger.Entry{{Key: y.KeyWithTs(markKey, version), UserMeta: mvcc.NewDBUserMeta(0, 0)}})
+}
+
+// write writes all entries or none, also when the process is killed. No key may be in it twice.
+func (e *engine) write(entries []*badger.Entry) error {
+	return e.Update(func(txn *badger.Txn) error {
 		for _, e := range entries {
 			if err := txn.SetEntry(e); err != nil {
 				return err
@@ -132,7 +144,7 @@ func versionMeta(startTs, commitTs, source uint64) []byte {
 }
 
 // dataVersion splits the metadata of a version. It reports false for what is no data: rollbacks, committed locks,
-// deletions by range and sentinels.
+// deletions by range and marks.
 func dataVersion(meta []byte, version uint64) (startTs, source uint64, ok bool) {
 	if len(meta) < metaBytes {
 		return 0, 0, false

@@ -30,7 +30,6 @@ type fakePD struct {
 	physical  int64
 	logical   int64
 	lastID    uint64
-	safePoint uint64
 	store     *Store
 }
 
@@ -49,12 +48,6 @@ func (p *fakePD) allocID(context.Context) (uint64, error) {
 	defer p.mu.Unlock()
 	p.lastID++
 	return p.lastID, nil
-}
-
-func (p *fakePD) gcSafePoint(context.Context) (uint64, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.safePoint, nil
 }
 
 func (p *fakePD) ts(t testing.TB) uint64 {
@@ -160,7 +153,7 @@ func openCluster(t testing.TB, dir string, p *fakePD, change ...func(*Options)) 
 	}
 	o := Options{
 		Addr: "127.0.0.1:0", DataDir: dir, ClusterID: testCluster,
-		TSO: p.timestamp, AllocID: p.allocID, GCSafePoint: p.gcSafePoint,
+		TSO: p.timestamp, AllocID: p.allocID,
 		ResolvedInterval: 5 * time.Millisecond,
 		Logger:           zaptest.NewLogger(t, zaptest.Level(zap.WarnLevel)),
 	}

@@ -3,6 +3,7 @@ package kv
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"math"
 	"sync"
 	"sync/atomic"
@@ -21,7 +22,7 @@ import (
 // regions are exchanged together with the end of their subscriptions, and a round of resolved-ts sees one state of
 // all of it. The order of locks is feed.mu, then regionTable.mu or stream.mu.
 type feed struct {
-	db     *badger.DB
+	db     *engine
 	locks  *lockTable
 	table  *regionTable
 	clock  *clock
@@ -81,7 +82,7 @@ type changeEvent struct {
 	oldValue []byte
 }
 
-func newFeed(db *badger.DB, locks *lockTable, table *regionTable, c *clock, logger *zap.Logger) *feed {
+func newFeed(db *engine, locks *lockTable, table *regionTable, c *clock, logger *zap.Logger) *feed {
 	return &feed{
 		db: db, locks: locks, table: table, clock: c, logger: logger,
 		streams: make(map[*stream]struct{}), guards: make(map[*guard]struct{}),
@@ -331,7 +332,7 @@ type oldValueReader struct {
 
 // read returns the newest value at or before ts that is not the transaction's own: while a commit is being written, its
 // version is there and its lock still too. It returns nil when there is none or it is a deletion.
-func (r *oldValueReader) read(db *badger.DB, key []byte, ts, startTs uint64) ([]byte, error) {
+func (r *oldValueReader) read(db *engine, key []byte, ts, startTs uint64) ([]byte, error) {
 	if r.txn == nil {
 		r.txn = db.NewTransaction(false)
 	}
@@ -343,6 +344,9 @@ func (r *oldValueReader) read(db *badger.DB, key []byte, ts, startTs uint64) ([]
 		}
 		if err != nil {
 			return nil, err
+		}
+		if item.Version() > ts {
+			return nil, fmt.Errorf("the engine has version %d of %x at %d", item.Version(), key, ts)
 		}
 		if start, _, ok := dataVersion(item.UserMeta(), item.Version()); !ok || start != startTs {
 			return item.Value()

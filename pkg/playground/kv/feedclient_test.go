@@ -24,6 +24,12 @@ type committedRow struct {
 	deleted           bool
 }
 
+// String keeps failures readable: values can be large.
+func (r committedRow) String() string {
+	return fmt.Sprintf("%s %d..%d deleted=%v value=%.20q(%d) old=%.20q(%d)", r.key, r.startTs, r.commitTs, r.deleted,
+		r.value, len(r.value), r.oldValue, len(r.oldValue))
+}
+
 type rowID struct {
 	commitTs, startTs uint64
 	key               string
@@ -57,6 +63,9 @@ type feedClient struct {
 	mu       sync.Mutex
 	rows     map[rowID]committedRow
 	problems []string
+	via map[rowID]string
+	disputed []string
+	disputedIDs []rowID
 	waiting  []feedSpan
 	active   map[uint64]*registration
 	lastID   uint64
@@ -75,7 +84,7 @@ func newFeedClient(t testing.TB, c *cluster, start, end []byte, startTs uint64, 
 	require.NoError(t, err)
 	f := &feedClient{
 		store: c.store, conn: conn, startTs: startTs, version: "8.5.3",
-		rows: make(map[rowID]committedRow), active: make(map[uint64]*registration), errors: make(map[string]int),
+		rows: make(map[rowID]committedRow), via: map[rowID]string{}, active: make(map[uint64]*registration), errors: make(map[string]int),
 		waiting: []feedSpan{{start: encodeKey(start), end: encodeKey(end), resolved: startTs}},
 		done:    make(chan struct{}), cut: func() {},
 	}
@@ -182,6 +191,9 @@ func (f *feedClient) registerWaiting(stream cdcpb.ChangeData_EventFeedV2Client) 
 			}
 			if err := stream.Send(req); err != nil {
 				f.waiting = append(f.waiting, spans[i+1:]...)
+				if len(part.end) > 0 && !bytes.Equal(part.end, span.end) {
+					f.waiting = append(f.waiting, feedSpan{start: part.end, end: span.end, resolved: span.resolved})
+				}
 				return err
 			}
 		}
@@ -259,7 +271,7 @@ func (f *feedClient) row(r *registration, row *cdcpb.Event_Row) {
 		case p != nil && (r.initialized || len(p.Value) > 0):
 			f.commit(r, p, row)
 		case r.initialized:
-			f.problem("COMMIT without PREWRITE: %v", row)
+			f.problem("COMMIT of %q without PREWRITE", row.Key)
 		default:
 			r.commits = append(r.commits, row)
 		}
@@ -313,9 +325,12 @@ func (f *feedClient) emit(r *registration, row *cdcpb.Event_Row) {
 	}
 	id := rowID{row.CommitTs, row.StartTs, string(row.Key)}
 	if before, ok := f.rows[id]; ok && before != got {
-		f.problem("two versions of %v: %+v and %+v", id, before, got)
+		f.problem("two versions: %v and %v", before, got)
+		f.disputed = append(f.disputed, fmt.Sprintf("%v by %s, then %v by %v", before, f.via[id], got, row.Type))
+		f.disputedIDs = append(f.disputedIDs, id)
 	}
 	f.rows[id] = got
+	f.via[id] = row.Type.String()
 }
 
 func errorName(e *cdcpb.Error) string {
@@ -342,7 +357,7 @@ func errorName(e *cdcpb.Error) string {
 func (c *cluster) versions(start, end []byte, after, upTo uint64) map[rowID]committedRow {
 	txn := c.store.db.NewTransaction(false)
 	defer txn.Discard()
-	it := txn.NewIterator(allVersions())
+	it := c.store.db.iterator(context.Background(), txn, allVersions())
 	defer it.Close()
 	want := make(map[rowID]committedRow)
 	var newer *rowID // the version of the same key that is waiting for its old value
@@ -379,6 +394,12 @@ func (f *feedClient) requireEqual(t testing.TB, c *cluster, start, end []byte, t
 	want := c.versions(start, end, f.startTs, ts)
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	for i, id := range f.disputedIDs {
+		t.Logf("disputed %v; engine %v", f.disputed[i], want[id])
+		for other, row := range want {
+			if other.key == id.key && other.commitTs <= id.commitTs && other.commitTs+(1<<20*10) > id.commitTs { t.Logf("   %v", row) }
+		}
+	}
 	require.Empty(t, f.problems)
 	missing, wrong := 0, 0
 	for id, row := range want {
@@ -386,12 +407,12 @@ func (f *feedClient) requireEqual(t testing.TB, c *cluster, start, end []byte, t
 		if !ok {
 			missing++
 			if missing <= 5 {
-				t.Errorf("missing: %+v", row)
+				t.Errorf("missing: %v", row)
 			}
 		} else if got != row {
 			wrong++
 			if wrong <= 5 {
-				t.Errorf("wrong: %+v, the engine has %+v", got, row)
+				t.Errorf("wrong: %v, the engine has %v", got, row)
 			}
 		}
 	}
@@ -400,7 +421,7 @@ func (f *feedClient) requireEqual(t testing.TB, c *cluster, start, end []byte, t
 		if _, ok := want[id]; !ok && id.commitTs <= ts {
 			invented++
 			if invented <= 5 {
-				t.Errorf("invented: %+v", row)
+				t.Errorf("invented: %v", row)
 			}
 		}
 	}

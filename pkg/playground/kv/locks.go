@@ -43,7 +43,7 @@ func (i txnInfo) special() bool { return i.source != 0 || i.pipelined }
 
 // openLockTable reads the locks back. Locks whose transaction is already decided for their key, because the process
 // was killed between that and the removal of the lock, are left out.
-func openLockTable(path string, db *badger.DB) (*lockTable, error) {
+func openLockTable(path string, db *engine) (*lockTable, error) {
 	t := &lockTable{mem: lockstore.NewMemStore(lockArenaBytes), txns: make(map[uint64]*txnInfo)}
 	var err error
 	t.journal, err = openJournal(path, func(record []byte) error {
@@ -64,7 +64,7 @@ func openLockTable(path string, db *badger.DB) (*lockTable, error) {
 	return t, nil
 }
 
-func (t *lockTable) dropDecided(db *badger.DB) error {
+func (t *lockTable) dropDecided(db *engine) error {
 	txn := db.NewTransaction(false)
 	defer txn.Discard()
 	var decided [][]byte

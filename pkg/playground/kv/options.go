@@ -33,9 +33,6 @@ type Options struct {
 	TSO func(ctx context.Context) (uint64, error)
 	// AllocID returns a new ID, unique in the cluster, for stores, regions and peers. Required.
 	AllocID func(ctx context.Context) (uint64, error)
-	// GCSafePoint returns the timestamp below which only the newest version of a key must be kept.
-	// Nil keeps every version for ever.
-	GCSafePoint func(ctx context.Context) (uint64, error)
 
 	// Version is the TiKV version that the store claims to be, semver without "v".
 	Version string

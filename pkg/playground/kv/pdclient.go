@@ -3,7 +3,6 @@ package kv
 import (
 	"context"
 	"errors"
-	"sync/atomic"
 
 	"github.com/pingcap/kvproto/pkg/metapb"
 	"github.com/pingcap/kvproto/pkg/pdpb"
@@ -22,9 +21,6 @@ type pdClient struct {
 	table     *regionTable
 	clock     *clock
 	allocID   func(ctx context.Context) (uint64, error)
-	// safePoint mirrors the GC safe point for the compaction filter.
-	safePoint *atomic.Uint64
-	gcSource  func(ctx context.Context) (uint64, error)
 }
 
 // GetClusterID implements unistore's pd.Client.
@@ -39,20 +35,8 @@ func (c *pdClient) GetTS(ctx context.Context) (physical, logical int64, err erro
 	return oracle.ExtractPhysical(ts), oracle.ExtractLogical(ts), err
 }
 
-// GetGCSafePoint implements unistore's pd.Client. Unistore drops versions below what this returns.
-func (c *pdClient) GetGCSafePoint(ctx context.Context) (uint64, error) {
-	if c.gcSource == nil {
-		return 0, nil
-	}
-	ts, err := c.gcSource(ctx)
-	if err != nil {
-		return 0, err
-	}
-	if ts > c.safePoint.Load() {
-		c.safePoint.Store(ts)
-	}
-	return ts, nil
-}
+// GetGCSafePoint implements unistore's pd.Client. The engine keeps all versions.
+func (c *pdClient) GetGCSafePoint(context.Context) (uint64, error) { return 0, nil }
 
 // GetStore implements unistore's pd.Client.
 func (c *pdClient) GetStore(context.Context, uint64, ...opt.GetStoreOption) (*metapb.Store, error) {

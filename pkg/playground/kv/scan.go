@@ -169,7 +169,10 @@ func (f *feed) scanVersions(s *subscription, ts uint64) error {
 		opts.StartKey = y.KeyWithTs(s.start, ts)
 		opts.EndKey = y.KeyWithTs(s.end, ts)
 	}
-	it := txn.NewIterator(opts)
+	it := f.db.iterator(s.stream.ctx, txn, opts)
+	if it == nil {
+		return s.stream.ctx.Err()
+	}
 	defer it.Close()
 	v := versionScan{sub: s, it: it}
 	return v.run()

@@ -158,14 +158,13 @@ func (s *server) KvScanLock(_ context.Context, req *kvrpcpb.ScanLockRequest) (*k
 	return resp, nil
 }
 
-// KvGC implements tikvpb.TikvServer. Old versions go by the safe point of PD alone.
+// KvGC implements tikvpb.TikvServer. Old versions stay.
 func (s *server) KvGC(_ context.Context, req *kvrpcpb.GCRequest) (*kvrpcpb.GCResponse, error) {
 	_, err := s.router.find(req.Context)
 	return &kvrpcpb.GCResponse{RegionError: err}, nil
 }
 
-// UnsafeDestroyRange implements tikvpb.TikvServer. The space is left to compaction: no transaction can read the range
-// any more, and files hold other tables too.
+// UnsafeDestroyRange implements tikvpb.TikvServer. No transaction reads the range any more, and nothing is removed.
 func (s *server) UnsafeDestroyRange(context.Context, *kvrpcpb.UnsafeDestroyRangeRequest) (*kvrpcpb.UnsafeDestroyRangeResponse, error) {
 	return &kvrpcpb.UnsafeDestroyRangeResponse{}, nil
 }

@@ -12,11 +12,9 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/gogo/protobuf/proto"
-	"github.com/pingcap/badger"
 	"github.com/pingcap/kvproto/pkg/cdcpb"
 	"github.com/pingcap/kvproto/pkg/deadlock"
 	"github.com/pingcap/kvproto/pkg/metapb"
@@ -56,7 +54,7 @@ type Store struct {
 	meta    *metapb.Store
 	clock   *clock
 
-	db      *badger.DB
+	db      *engine
 	locks   *lockTable
 	table   *regionTable
 	regions *regionMap
@@ -150,12 +148,11 @@ func (s *Store) load(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("get a timestamp: %w", err)
 	}
-	safePoint := &atomic.Uint64{}
-	if s.db, err = openEngine(o.DataDir, o.MemTableBytes, safePoint); err != nil {
+	if s.db, err = openEngine(o.DataDir, o.MemTableBytes); err != nil {
 		return fmt.Errorf("open engine: %w", err)
 	}
 	// Badger notes where to replay its log from with the first write after a start only.
-	if err := writeEntries(s.db, sentinelEntries(ts)); err != nil {
+	if err := s.db.mark(ts); err != nil {
 		return fmt.Errorf("write to engine: %w", err)
 	}
 	if s.locks, err = openLockTable(filepath.Join(o.DataDir, locksFile), s.db); err != nil {
@@ -167,7 +164,6 @@ func (s *Store) load(ctx context.Context) error {
 	w := newWriter(s.db, s.locks, s.feed, ts)
 	pd := &pdClient{
 		clusterID: o.ClusterID, store: s.meta, table: s.table, clock: s.clock, allocID: o.AllocID,
-		safePoint: safePoint, gcSource: o.GCSafePoint,
 	}
 	s.serveWith(w, pd)
 	return nil
@@ -200,7 +196,7 @@ func (s *Store) loadRegions(ctx context.Context, ts uint64) error {
 func (s *Store) serveWith(w *writer, pd *pdClient) {
 	conf := config.DefaultConf
 	conf.Engine.DBPath = s.options.DataDir
-	bundle := &mvcc.DBBundle{DB: s.db, LockStore: s.locks.mem}
+	bundle := &mvcc.DBBundle{DB: s.db.DB, LockStore: s.locks.mem}
 	store := tikv.NewMVCCStore(&conf, bundle, filepath.Join(s.options.DataDir, engineDir), &tikv.SafePoint{}, w, pd)
 	store.DeadlockDetectSvr.ChangeRole(tikv.Leader)
 	store.StartDeadlockDetection(false)

@@ -25,7 +25,7 @@ const (
 // section of the feed, locks in memory together with their events. A batch is acknowledged after the third, so what a
 // client knows to be locked or committed has been seen by the feed.
 type writer struct {
-	db    *badger.DB
+	db    *engine
 	locks *lockTable
 	feed  *feed
 	// flushes holds the Flush requests that are being executed, by their context, see NewWriteBatch.
@@ -39,16 +39,15 @@ type writer struct {
 
 	// The rest belongs to the goroutine.
 
-	maxTs     uint64
-	sinceMark int // bytes since the sentinels were written
-	recent    recentKeys
+	maxTs  uint64
+	recent recentKeys
 }
 
 // newWriter returns a writer for an engine whose versions are all below ts.
-func newWriter(db *badger.DB, locks *lockTable, f *feed, ts uint64) *writer {
+func newWriter(db *engine, locks *lockTable, f *feed, ts uint64) *writer {
 	return &writer{
 		db: db, locks: locks, feed: f, queue: make(chan *writeBatch, writeQueue),
-		maxTs: ts, sinceMark: sentinelEvery, recent: newRecentKeys(),
+		maxTs: ts, recent: newRecentKeys(),
 	}
 }
 
@@ -211,27 +210,20 @@ func (w *writer) completeInfo(b *writeBatch) uint64 {
 	return b.info.source
 }
 
-// writeVersions writes to the engine; the sentinels go with it often enough to be in every write buffer.
+// writeVersions writes to the engine.
 func (w *writer) writeVersions(entries []*badger.Entry) error {
 	if w.recent.overlap(entries) {
-		// Badger's iterators lose old versions when a key is in two of the writes that were not merged into the
-		// write buffer yet. Small writes push the earlier ones through.
+		// An iterator of badger takes the newer of two versions for the last one when both are in writes that are
+		// not merged into the write buffer yet. Other writes push them through.
 		for range pendingWrites {
-			if err := writeEntries(w.db, sentinelEntries(w.maxTs)); err != nil {
+			if err := w.db.mark(w.maxTs); err != nil {
 				return err
 			}
 		}
 		w.recent.clear()
 	}
-	for _, e := range entries {
-		w.sinceMark += e.Key.Len() + len(e.Value)
-	}
-	if w.sinceMark >= sentinelEvery {
-		entries = append(entries, sentinelEntries(w.maxTs)...)
-		w.sinceMark = 0
-	}
 	w.recent.add(entries)
-	return writeEntries(w.db, entries)
+	return w.db.write(entries)
 }
 
 // pendingWrites is how many writes badger can have acknowledged without having merged them.
@@ -275,9 +267,7 @@ func (r *recentKeys) add(entries []*badger.Entry) {
 	r.next = (r.next + 1) % len(r.sets)
 	clear(set)
 	for _, e := range entries {
-		if !isSentinel(e.Key.UserKey) {
-			set[maphash.Bytes(r.seed, e.Key.UserKey)] = struct{}{}
-		}
+		set[maphash.Bytes(r.seed, e.Key.UserKey)] = struct{}{}
 	}
 }
 
