@@ -20,7 +20,7 @@ type retryPolicy struct {
 }
 
 func defaultRetry() retryPolicy {
-	return retryPolicy{tries: 12, base: 200 * time.Millisecond, max: 5 * time.Second}
+	return retryPolicy{tries: 12, base: 200 * time.Millisecond, max: 2 * time.Second}
 }
 
 // do runs op until it succeeds, fails for good or the tries are used up.

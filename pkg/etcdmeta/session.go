@@ -3,10 +3,12 @@ package etcdmeta
 import (
 	"context"
 	"encoding/json"
+	stderrors "errors"
 	"fmt"
 	"strconv"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/concurrency"
 
@@ -121,11 +123,13 @@ func (s *Session) Resign(ctx context.Context, fence Fence) error {
 
 // Close deletes the keys of the capture: its positions in the default
 // namespace (the owner cleans others) and, with the lease, all that hangs on
-// it. ctx bounds the deletion; the lease expires by itself if that fails.
+// it. ctx bounds the deletion; the lease expires by itself if that fails, and
+// Close may be called again. A lease that has expired is no error.
 func (s *Session) Close(ctx context.Context) error {
 	_, err := s.client.etcd.Delete(ctx, s.client.keys.PositionPrefix(model.DefaultNamespace, s.capture), clientv3.WithPrefix())
 	s.session.Orphan()
-	if _, revokeErr := s.client.etcd.Revoke(ctx, s.session.Lease()); err == nil {
+	_, revokeErr := s.client.etcd.Revoke(ctx, s.session.Lease())
+	if err == nil && !stderrors.Is(revokeErr, rpctypes.ErrLeaseNotFound) {
 		err = revokeErr
 	}
 	if err != nil {

@@ -42,8 +42,8 @@ type feed struct {
 	conns map[model.CaptureID]Conn
 
 	checkpoint uint64
-	resolved   uint64 // 0 while not running
-	movedAt    time.Time
+	resolved   uint64    // 0 while not running
+	movedAt    time.Time // when the stored checkpoint moved
 	timer      *time.Timer
 }
 
@@ -55,7 +55,6 @@ func newFeed(o *Owner, stored *etcdmeta.Feed) *feed {
 	}
 	f.adopt(stored)
 	f.checkpoint = stored.CheckpointTs()
-	f.movedAt = o.clock()
 	f.machine = newMachine(f.info.Config.ChangefeedErrorStuckDuration, o.random)
 	f.machine.load(stored.Info.State, f.checkpoint, f.movedAt)
 	f.publish()
@@ -68,6 +67,9 @@ func (f *feed) adopt(stored *etcdmeta.Feed) {
 		info := stored.Info.Clone()
 		info.Config = info.Config.FitTo(info.SinkURI)
 		f.info = info
+	}
+	if f.stored == nil || f.stored.CheckpointTs() != stored.CheckpointTs() {
+		f.movedAt = f.o.clock()
 	}
 	f.stored = stored
 }

@@ -133,6 +133,8 @@ func (f *feed) runStall(s *model.Stall) {
 	case f.o.upstream.Silence() > silenceAfter:
 		s.Reason = model.StallUpstream
 		s.Detail = fmt.Sprintf("PD has not answered for %s", f.o.upstream.Silence().Round(time.Second))
+	case f.checkpoint > f.stored.CheckpointTs():
+		s.Reason, s.Detail = model.StallUpstream, "PD's etcd has not taken the checkpoint yet"
 	case fleet.incompatible != nil:
 		s.Reason, s.Detail = model.StallScheduling, fleet.incompatible.Error()
 	case !r.scheduled():

@@ -220,7 +220,6 @@ func (r *run) advance() {
 	f := r.f
 	if checkpoint > f.checkpoint {
 		f.checkpoint = checkpoint
-		f.movedAt = f.o.clock()
 		r.lease.Advance(min(checkpoint, r.planner.done))
 	}
 	f.resolved = max(f.resolved, resolved, f.checkpoint)

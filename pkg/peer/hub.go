@@ -30,13 +30,15 @@ type Receiver interface {
 }
 
 // Hub is the owner's end of the streams. Every capture serves one; it refuses
-// streams unless a term is open.
+// streams of terms that are not its own.
 type Hub struct {
 	peerpb.UnimplementedPeerServer
 	logger *zap.Logger
 
 	mu   sync.Mutex
 	term *term
+	// changed is closed and replaced when a term begins.
+	changed chan struct{}
 }
 
 // term is one owner's time in office.
@@ -49,7 +51,7 @@ type term struct {
 }
 
 // NewHub makes a hub without an open term.
-func NewHub(logger *zap.Logger) *Hub { return &Hub{logger: logger} }
+func NewHub(logger *zap.Logger) *Hub { return &Hub{logger: logger, changed: make(chan struct{})} }
 
 // Register adds the hub to a gRPC server.
 func (h *Hub) Register(s grpc.ServiceRegistrar) { peerpb.RegisterPeerServer(s, h) }
@@ -62,6 +64,8 @@ func (h *Hub) Open(revision int64, receiver Receiver) (closeTerm func()) {
 	t := &term{revision: revision, receiver: receiver, ctx: ctx, cancel: cancel}
 	h.mu.Lock()
 	h.term = t
+	close(h.changed)
+	h.changed = make(chan struct{})
 	h.mu.Unlock()
 	return func() {
 		h.mu.Lock()
@@ -74,18 +78,38 @@ func (h *Hub) Open(revision int64, receiver Receiver) (closeTerm func()) {
 	}
 }
 
-// join finds the open term and counts the stream in.
-func (h *Hub) join(revision int64) (*term, error) {
+// joinPatience is how long a stream waits for its term: captures often hear of
+// an election before its winner is ready.
+const joinPatience = time.Second
+
+// join waits a while for the term to open and counts the stream in.
+func (h *Hub) join(ctx context.Context, revision int64) (*term, error) {
+	ctx, cancel := context.WithTimeout(ctx, joinPatience)
+	defer cancel()
+	for {
+		t, changed, err := h.tryJoin(revision)
+		if err == nil || status.Code(err) == codes.FailedPrecondition {
+			return t, err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
+}
+
+func (h *Hub) tryJoin(revision int64) (t *term, changed <-chan struct{}, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
-	case h.term == nil:
-		return nil, status.Error(codes.Unavailable, "this capture is not the owner")
-	case h.term.revision != revision:
-		return nil, status.Errorf(codes.FailedPrecondition, "this owner has revision %d, not %d", h.term.revision, revision)
+	case h.term == nil || h.term.revision < revision:
+		return nil, h.changed, status.Error(codes.Unavailable, "this capture is not the owner")
+	case h.term.revision > revision:
+		return nil, nil, status.Errorf(codes.FailedPrecondition, "this owner has revision %d, not %d", h.term.revision, revision)
 	}
 	h.term.streams.Add(1)
-	return h.term, nil
+	return h.term, nil, nil
 }
 
 // Attach serves one capture's stream.
@@ -98,7 +122,7 @@ func (h *Hub) Attach(stream grpc.BidiStreamingServer[peerpb.CaptureMessage, peer
 	if hello == nil {
 		return status.Error(codes.InvalidArgument, "the first message must be Hello")
 	}
-	t, err := h.join(hello.OwnerRevision)
+	t, err := h.join(stream.Context(), hello.OwnerRevision)
 	if err != nil {
 		return err
 	}

@@ -85,19 +85,41 @@ func (s *Server) capture(ctx context.Context) error {
 	return err
 }
 
-// openSession waits for etcd as long as ctx lasts.
+// sessionPause is waited between two attempts to open a session.
+const sessionPause = 500 * time.Millisecond
+
+// openSession waits for etcd as long as ctx lasts. The session then lives on
+// with life.
 func (s *Server) openSession(ctx, life context.Context, ttl time.Duration, id model.CaptureID) (*etcdmeta.Session, error) {
 	life, cancel := context.WithCancel(life)
 	stop := context.AfterFunc(ctx, cancel)
-	session, err := s.meta.NewSession(life, ttl, id)
-	if err == nil && !stop() {
-		err = context.Cause(ctx)
+	for {
+		session, err := s.meta.NewSession(life, ttl, id)
+		if err == nil && stop() {
+			s.dropLeftover(ctx)
+			return session, nil
+		}
+		if ctx.Err() != nil {
+			cancel()
+			return nil, context.Cause(ctx)
+		}
+		s.logger.Warn("cannot open a session with etcd, will try again", zap.Error(err))
+		pause(ctx, sessionPause)
 	}
-	if err != nil {
-		cancel()
-		return nil, err
+}
+
+// dropLeftover gives an earlier session back that could not be given back
+// when it ended.
+func (s *Server) dropLeftover(ctx context.Context) {
+	if s.leftover == nil {
+		return
 	}
-	return session, nil
+	ctx, cancel := context.WithTimeout(ctx, deregisterTimeout)
+	defer cancel()
+	if err := s.leftover.Close(ctx); err != nil {
+		s.logger.Info("keys of an earlier session stay until they expire", zap.Error(err))
+	}
+	s.leftover = nil
 }
 
 func (s *Server) deregister(r *registration) {
@@ -109,6 +131,7 @@ func (s *Server) deregister(r *registration) {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	if err := r.session.Close(ctx); err != nil {
+		s.leftover = r.session
 		s.logger.Info("the capture's keys stay until they expire", zap.Error(err))
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/soheilhy/cmux"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 
@@ -97,7 +98,18 @@ func (s *Server) dialPeer(addr string) (*grpc.ClientConn, error) {
 		grpc.WithContextDialer(s.dialTLS),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(size)),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveTime, Timeout: keepaliveTimeout}),
+		reconnectQuickly(),
 	)
+}
+
+// reconnectQuickly keeps the pauses between attempts to connect short: a peer
+// or a PD that comes back within the session's TTL has to be found before
+// that is over.
+func reconnectQuickly() grpc.DialOption {
+	return grpc.WithConnectParams(grpc.ConnectParams{
+		Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
+		MinConnectTimeout: 3 * time.Second,
+	})
 }
 
 func (s *Server) dialTLS(ctx context.Context, addr string) (net.Conn, error) {

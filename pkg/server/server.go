@@ -64,6 +64,9 @@ type Server struct {
 	stopping chan struct{} // closed by PrepareStop
 	stopOnce sync.Once
 	current  atomic.Pointer[registration]
+	// leftover is a session that could not be given back: its keys stand in
+	// the way of the next one's until they expire.
+	leftover *etcdmeta.Session
 	term     atomic.Pointer[owner.Owner]
 
 	// Set by Run before anything uses them.
@@ -237,6 +240,7 @@ func newEtcdClient(endpoints []string, tls *tls.Config, logger *zap.Logger) (*cl
 		Logger:               logger.WithOptions(zap.IncreaseLevel(zap.ErrorLevel)),
 		DialOptions: []grpc.DialOption{
 			grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 3 * time.Second}),
+			reconnectQuickly(),
 		},
 	})
 	if err != nil {
