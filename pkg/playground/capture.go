@@ -2,9 +2,12 @@ package playground
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -101,8 +104,23 @@ func awaitCapture(ctx context.Context, c *capture, addr string) error {
 	}
 }
 
+// checkHealth asks our capture for its health: on a port that is taken another one could answer.
 func checkHealth(ctx context.Context, addr string) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/api/v2/health", nil)
+	var status struct {
+		PID int `json:"pid"`
+	}
+	if err := get(ctx, addr, "/api/v2/status", &status); err != nil {
+		return err
+	}
+	if status.PID != os.Getpid() {
+		return fmt.Errorf("process %d answers on %s", status.PID, addr)
+	}
+	return get(ctx, addr, "/api/v2/health", nil)
+}
+
+// get decodes the answer, if out is not nil.
+func get(ctx context.Context, addr, path string, out any) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+path, nil)
 	if err != nil {
 		return err
 	}
@@ -110,11 +128,15 @@ func checkHealth(ctx context.Context, addr string) error {
 	if err != nil {
 		return err
 	}
-	if err := resp.Body.Close(); err != nil {
+	body, err := io.ReadAll(resp.Body)
+	err = errors.Join(err, resp.Body.Close())
+	switch {
+	case err != nil:
 		return err
+	case resp.StatusCode != http.StatusOK:
+		return fmt.Errorf("%s: %s", path, resp.Status)
+	case out == nil:
+		return nil
 	}
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("health: %s", resp.Status)
-	}
-	return nil
+	return json.Unmarshal(body, out)
 }

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -262,7 +263,9 @@ func serveHealth(ctx context.Context, c CaptureConfig) error {
 	if err != nil {
 		return err
 	}
-	s := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = fmt.Fprintf(w, `{"pid": %d}`, os.Getpid())
+	}))
 	s.Listener = l
 	s.Start()
 	<-ctx.Done()
@@ -284,6 +287,16 @@ func TestCaptures(t *testing.T) {
 	t.Run("one that does not start", func(t *testing.T) {
 		p := newPlayground(t, func(context.Context, CaptureConfig) error { return broken }, 1)
 		require.ErrorIs(t, p.startCaptures(t.Context()), broken)
+		require.NoError(t, p.Close())
+	})
+	t.Run("another one answers", func(t *testing.T) {
+		other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = fmt.Fprint(w, `{"pid": 1}`)
+		}))
+		defer other.Close()
+		p := newPlayground(t, serveHealth, 1)
+		p.opts.CDCPort = other.Listener.Addr().(*net.TCPAddr).Port
+		require.ErrorIs(t, p.startCaptures(t.Context()), syscall.EADDRINUSE)
 		require.NoError(t, p.Close())
 	})
 	t.Run("one that ends", func(t *testing.T) {

@@ -186,7 +186,8 @@ func TestScanRegions(t *testing.T) {
 		"over a border":   {start: "i", end: "q", want: []string{"h", "p"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			regions, err := c.ScanRegions(t.Context(), []byte(tc.start), []byte(tc.end), tc.limit) //nolint:staticcheck // older clients use it
+			//lint:ignore SA1019 older clients use it
+			regions, err := c.ScanRegions(t.Context(), []byte(tc.start), []byte(tc.end), tc.limit)
 			require.NoError(t, err)
 			require.Equal(t, tc.want, bounds(t, regions))
 			batch, err := c.BatchScanRegions(t.Context(),
@@ -195,6 +196,7 @@ func TestScanRegions(t *testing.T) {
 			require.Equal(t, tc.want, bounds(t, batch))
 		})
 	}
+	//lint:ignore SA1019 older clients use it
 	resp, err := pdpb.NewPDClient(connect(t, s)).ScanRegions(t.Context(), &pdpb.ScanRegionsRequest{
 		Header: &pdpb.RequestHeader{ClusterId: s.ClusterID()},
 	})
@@ -358,7 +360,8 @@ func TestResourceGroups(t *testing.T) {
 func TestGCOverTheWire(t *testing.T) {
 	s := open(t, nil)
 	c := dial(t, s)
-	least, err := c.UpdateServiceGCSafePoint(t.Context(), "ticdc-default-1", 3600, 50) //nolint:staticcheck // TiCDC uses it
+	//lint:ignore SA1019 TiCDC uses it
+	least, err := c.UpdateServiceGCSafePoint(t.Context(), "ticdc-default-1", 3600, 50)
 	require.NoError(t, err)
 	require.Zero(t, least, "TiDB has not collected anything yet")
 

@@ -118,7 +118,7 @@ func (s *Server) awaitHealth(ctx context.Context) error {
 	for !s.server.Health() {
 		select {
 		case <-s.done:
-			return fmt.Errorf("tidb: the server ended: %w", s.err)
+			return errors.New("tidb: the server ended early") // Close says why
 		case <-ctx.Done():
 			return fmt.Errorf("tidb: start the server: %w", ctx.Err())
 		case <-tick.C:
