@@ -111,6 +111,7 @@ type RowBatch struct {
 	LastOfTxn bool
 	// Done is called by the sink exactly once, from any goroutine, when
 	// every row of the batch is durable downstream (nil), or when it
-	// never will be by this sink (the error). It must not block.
+	// never will be by this sink (the error). It does not block. The rows
+	// and all that they point to are reused afterwards.
 	Done func(error)
 }

@@ -19,11 +19,10 @@ import (
 // from several goroutines, but batches of one span come one after the other.
 type Sink interface {
 	// Write takes over the batch and blocks for back-pressure. The sink applies
-	// changes of one key in the order of the batches and calls b.Done once per
-	// batch, in any order. After an error, and after an error given to Done, the
-	// sink is broken: nothing is delivered any more. Write calls Done itself
-	// for a batch that it took over; for a batch that it refused with an error
-	// it does not.
+	// the changes of one key in the order of the batches and calls b.Done once
+	// per batch, in any order. Rows and their bytes are reused after Done. When
+	// Write returns an error, or Done got one, the sink is broken: nothing is
+	// delivered any more. A batch that Write refused with an error gets no Done.
 	Write(ctx context.Context, b *model.RowBatch) error
 	// WriteDDL executes or announces one DDL and returns when that is durable
 	// downstream. It retries by itself: an error is final for this sink.

@@ -31,12 +31,18 @@ func New(ctx context.Context, o sink.Options) (sink.Sink, error) {
 
 // Probe tells whether New would succeed, and leaves nothing open.
 func Probe(ctx context.Context, o sink.Options) error {
-	s, err := New(ctx, o)
+	kind, err := kindOf(o.URI)
 	if err != nil {
 		return err
 	}
-	s.Close()
-	return nil
+	switch kind {
+	case config.SinkBlackhole:
+		return nil
+	case config.SinkMySQL:
+		return mysql.Probe(ctx, o)
+	default:
+		return unsupported(o.URI)
+	}
 }
 
 func kindOf(uri config.SinkURI) (config.SinkKind, error) {
