@@ -265,6 +265,8 @@ type fakeCapture struct {
 	ended  []*peerpb.FeedKey
 	starts int
 	limit  uint64 // 0: none
+	// leaving makes it stop everything and say so.
+	leaving bool
 	// fail makes the next run report this error.
 	fail *peerpb.Failure
 }
@@ -363,6 +365,13 @@ func (c *fakeCapture) Report() *peerpb.Report {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	report := &peerpb.Report{}
+	if c.leaving {
+		report.Liveness = int32(model.LivenessStopping)
+		for id, r := range c.runs {
+			c.ended = append(c.ended, r.key)
+			delete(c.runs, id)
+		}
+	}
 	for _, r := range c.runs {
 		report.Feeds = append(report.Feeds, c.report(r))
 	}

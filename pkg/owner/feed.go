@@ -164,15 +164,19 @@ func (f *feed) arm(now time.Time) {
 	if wait <= 0 {
 		wait = stallAfter // look at the reason again
 	}
-	if f.state() == model.StatePending {
-		wait = max(0, min(wait, f.machine.retryAt.Sub(now)))
+	switch {
+	case f.state() == model.StatePending:
+		wait = max(0, f.machine.retryAt.Sub(now))
+	case !f.state().Running():
+		wait = time.Hour // only jobs and checks wake it
 	}
 	f.timer.Reset(wait)
 }
 
-// fail handles an error of the run or of a check.
+// fail handles an error of the run or of a check. Errors that are part of an
+// orderly stop never get here: nothing listens to a run that was told to end.
 func (f *feed) fail(ctx context.Context, e *model.RunningError) {
-	if ctx.Err() != nil || ignorable(e) {
+	if ctx.Err() != nil {
 		return
 	}
 	next := f.machine.onError(f.state(), e, f.o.clock())
@@ -193,7 +197,7 @@ func (f *feed) sameFailure(e *model.RunningError) bool {
 
 // failWith is fail for an error of the owner's own.
 func (f *feed) failWith(ctx context.Context, err error) {
-	if ctx.Err() != nil || stderrors.Is(err, context.Canceled) {
+	if ctx.Err() != nil {
 		return
 	}
 	if stderrors.Is(err, errors.ErrNotOwner) {
@@ -265,18 +269,24 @@ func (f *feed) fillStatus(feed *etcdmeta.Feed) {
 	feed.Status = &status
 }
 
-// writeRetryPause is waited when etcd does not take a write.
-const writeRetryPause = time.Second
+// writeTimeout bounds one attempt to store a changefeed, writeRetryPause is
+// waited before the next one.
+const (
+	writeTimeout    = 5 * time.Second
+	writeRetryPause = 500 * time.Millisecond
+)
 
 // modify changes the stored record. It waits for etcd as long as the term
 // lasts; nothing sensible can happen to the changefeed before.
 func (f *feed) modify(ctx context.Context, change func(*etcdmeta.Feed)) bool {
 	f.o.flusher.forget(f)
 	for ctx.Err() == nil {
-		feed, err := f.o.meta.ModifyFeed(ctx, f.id, func(feed *etcdmeta.Feed) error {
+		tryCtx, cancel := context.WithTimeout(ctx, writeTimeout)
+		feed, err := f.o.meta.ModifyFeed(tryCtx, f.id, func(feed *etcdmeta.Feed) error {
 			change(feed)
 			return nil
 		})
+		cancel()
 		switch {
 		case err == nil:
 			f.adopt(feed)
@@ -289,6 +299,7 @@ func (f *feed) modify(ctx context.Context, change func(*etcdmeta.Feed)) bool {
 			return false // the watch tells about it
 		}
 		f.logger.Warn("cannot store the changefeed, will try again", zap.Error(err))
+		f.publish() // readers are told what it waits for
 		sleep(ctx, writeRetryPause)
 	}
 	return false

@@ -2,7 +2,6 @@ package owner
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/tidemark/tidemark/pkg/errors"
@@ -182,13 +181,4 @@ func (m *machine) onTime(state model.FeedState, checkpoint uint64, now time.Time
 // from another process.
 func unretryable(e *model.RunningError) bool {
 	return errors.IsUnretryable(fmt.Errorf("[%s]%s", e.Code, e.Message))
-}
-
-// ignorable tells errors that are part of an orderly stop.
-func ignorable(e *model.RunningError) bool {
-	switch e.Code {
-	case "CDC:ErrAdminStopProcessor", "CDC:ErrReactorFinished":
-		return true
-	}
-	return strings.HasSuffix(e.Message, "context canceled")
 }

@@ -5,7 +5,9 @@ package peer
 
 import (
 	"context"
+	stderrors "errors"
 	"fmt"
+	"io"
 	"sync"
 	"time"
 
@@ -130,6 +132,9 @@ func (h *Hub) Attach(stream grpc.BidiStreamingServer[peerpb.CaptureMessage, peer
 	c := newConn(hello.CaptureId, t.revision)
 	t.receiver.Attached(c, hello)
 	err = c.serve(t, stream)
+	if stderrors.Is(err, io.EOF) {
+		err = nil // the capture has said farewell
+	}
 	t.receiver.Detached(c)
 	h.logger.Info("capture detached", zap.String("capture", c.capture), zap.Error(err))
 	return err

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -112,15 +111,23 @@ func (l *Link) follow(ctx context.Context, target Target) (stop func()) {
 	return func() { cancel(); <-done }
 }
 
-// attach runs one stream until it breaks.
+// farewell is how long the last report of a stream may take.
+const farewell = time.Second
+
+type clientStream = grpc.BidiStreamingClient[peerpb.CaptureMessage, peerpb.OwnerMessage]
+
+// attach runs one stream until it breaks or ctx ends; then the owner still
+// gets a last report.
 func (l *Link) attach(ctx context.Context, target Target) error {
 	conn, err := l.dial(target.Addr)
 	if err != nil {
 		return fmt.Errorf("dial owner: %w", err)
 	}
 	defer conn.Close()
-	group, ctx := errgroup.WithContext(ctx)
-	stream, err := peerpb.NewPeerClient(conn).Attach(ctx)
+	streamCtx, cutStream := context.WithCancel(context.WithoutCancel(ctx))
+	defer cutStream()
+	openEnded := context.AfterFunc(ctx, cutStream)
+	stream, err := peerpb.NewPeerClient(conn).Attach(streamCtx)
 	if err != nil {
 		return fmt.Errorf("attach: %w", err)
 	}
@@ -129,12 +136,29 @@ func (l *Link) attach(ctx context.Context, target Target) error {
 	if err := stream.Send(&peerpb.CaptureMessage{Body: &peerpb.CaptureMessage_Hello{Hello: hello}}); err != nil {
 		return fmt.Errorf("hello: %w", err)
 	}
-	group.Go(func() error { return l.receive(stream, target) })
-	group.Go(func() error { return l.report(ctx, stream) })
-	return group.Wait()
+	if !openEnded() {
+		return ctx.Err()
+	}
+	var receiveErr error
+	received := make(chan struct{})
+	go func() {
+		defer close(received)
+		receiveErr = l.receive(stream, target)
+	}()
+	err = l.report(ctx, stream, received)
+	if ctx.Err() != nil {
+		l.sayFarewell(stream, received)
+	}
+	cutStream()
+	<-received
+	if err == nil {
+		err = receiveErr
+	}
+	return err
 }
 
-func (l *Link) receive(stream grpc.BidiStreamingClient[peerpb.CaptureMessage, peerpb.OwnerMessage], target Target) error {
+// receive passes orders on until the stream ends.
+func (l *Link) receive(stream clientStream, target Target) error {
 	for {
 		msg, err := stream.Recv()
 		if err != nil {
@@ -147,20 +171,21 @@ func (l *Link) receive(stream grpc.BidiStreamingClient[peerpb.CaptureMessage, pe
 	}
 }
 
-func (l *Link) report(ctx context.Context, stream grpc.BidiStreamingClient[peerpb.CaptureMessage, peerpb.OwnerMessage]) error {
+// report sends what changes until the stream or ctx ends; nil when it was the
+// other end.
+func (l *Link) report(ctx context.Context, stream clientStream, received <-chan struct{}) error {
 	gap := time.NewTimer(0)
 	defer gap.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-received:
+			return nil
 		case <-l.worker.Changed():
 		}
-		if report := l.worker.Report(); report != nil {
-			err := stream.Send(&peerpb.CaptureMessage{Body: &peerpb.CaptureMessage_Report{Report: report}})
-			if err != nil {
-				return fmt.Errorf("report: %w", err)
-			}
+		if err := l.sendReport(stream); err != nil {
+			return err
 		}
 		gap.Reset(reportGap)
 		select {
@@ -168,5 +193,29 @@ func (l *Link) report(ctx context.Context, stream grpc.BidiStreamingClient[peerp
 			return ctx.Err()
 		case <-gap.C:
 		}
+	}
+}
+
+func (l *Link) sendReport(stream clientStream) error {
+	report := l.worker.Report()
+	if report == nil {
+		return nil
+	}
+	if err := stream.Send(&peerpb.CaptureMessage{Body: &peerpb.CaptureMessage_Report{Report: report}}); err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
+	return nil
+}
+
+// sayFarewell sends what is left to tell and waits until the owner has it.
+func (l *Link) sayFarewell(stream clientStream, received <-chan struct{}) {
+	if l.sendReport(stream) != nil || stream.CloseSend() != nil {
+		return
+	}
+	timer := time.NewTimer(farewell)
+	defer timer.Stop()
+	select {
+	case <-received:
+	case <-timer.C:
 	}
 }

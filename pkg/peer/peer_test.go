@@ -195,6 +195,29 @@ func TestClosedStreamComesBack(t *testing.T) {
 	require.Nil(t, owner.conn("c-1"), "the end of the term has told of every stream")
 }
 
+// What happened just before the end still reaches the owner.
+func TestFarewell(t *testing.T) {
+	n, owner, worker := newNetwork(t), newOwner(), newWorker()
+	closeTerm := n.hub.Open(7, owner)
+	defer closeTerm()
+	ctx, cancel := context.WithCancel(t.Context())
+	targets, done := make(chan Target, 1), make(chan struct{})
+	targets <- Target{Capture: "o", Addr: "o:1", Revision: 7}
+	go func() {
+		defer close(done)
+		_ = NewLink("c-1", worker, n.dial, zap.NewNop()).Run(ctx, targets)
+	}()
+	eventually(t, "attached", func() bool { return owner.conn("c-1") != nil })
+	worker.mu.Lock()
+	worker.report = &peerpb.Report{Liveness: 1}
+	worker.mu.Unlock()
+	cancel()
+	<-done
+	owner.mu.Lock()
+	defer owner.mu.Unlock()
+	require.Len(t, owner.reports, 1)
+}
+
 // Barriers come several times a second for every changefeed: one that was not
 // sent yet is replaced.
 func TestBarriersMerge(t *testing.T) {

@@ -64,25 +64,43 @@ func (s *Server) capture(ctx context.Context) error {
 	s.current.Store(r)
 	s.logger.Info("capture registered", zap.String("capture", id), zap.String("addr", r.info.AdvertiseAddr))
 
+	err = s.work(ctx, r)
+	// No other capture must get the tables before the processors have ended.
+	r.agent.Close()
+	return err
+}
+
+// work does everything that a registered capture does, until ctx ends or the
+// registration is lost. An orderly stop begins with the processors, while the
+// owner still listens; only then the rest ends.
+func (s *Server) work(ctx context.Context, r *registration) error {
+	workCtx, endWork := context.WithCancel(context.WithoutCancel(ctx))
+	defer endWork()
 	targets := make(chan peer.Target, 1)
-	link := peer.NewLink(id, r.agent, s.dialPeer, s.logger)
-	group, groupCtx := errgroup.WithContext(ctx)
-	group.Go(func() error { return s.followOwner(groupCtx, r, targets) })
-	group.Go(func() error { return link.Run(groupCtx, targets) })
-	group.Go(func() error { return s.campaign(groupCtx, r) })
+	link := peer.NewLink(r.info.ID, r.agent, s.dialPeer, s.logger)
+	group, workCtx := errgroup.WithContext(workCtx)
+	group.Go(func() error { return s.followOwner(workCtx, r, targets) })
+	group.Go(func() error { return link.Run(workCtx, targets) })
+	group.Go(func() error { return s.campaign(workCtx, r) })
 	group.Go(func() error {
 		select {
-		case <-groupCtx.Done():
+		case <-workCtx.Done():
 			return nil
-		case <-session.Done():
+		case <-r.session.Done():
 			return errSessionLost
 		}
 	})
-	err = group.Wait()
-	// Processors stop before the registration goes, so that no other capture
-	// writes the same tables at the same time.
-	r.agent.Close()
-	return err
+	group.Go(func() error {
+		select {
+		case <-workCtx.Done():
+		case <-ctx.Done():
+			r.agent.SetLiveness(model.LivenessStopping)
+			r.agent.Close()
+			endWork()
+		}
+		return nil
+	})
+	return group.Wait()
 }
 
 // sessionPause is waited between two attempts to open a session.

@@ -89,10 +89,16 @@ func New(factory Factory, logger *zap.Logger) *Agent {
 }
 
 // Close stops every processor and waits for them: afterwards nothing is
-// written downstream any more.
+// written downstream any more. Their ends are reported.
 func (a *Agent) Close() {
 	a.cancel()
 	a.tasks.Wait()
+	a.mu.Lock()
+	for _, w := range a.works {
+		a.finish(w)
+	}
+	a.mu.Unlock()
+	a.signal()
 }
 
 // SetLiveness changes what the owner is told of this capture.

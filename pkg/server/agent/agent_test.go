@@ -267,6 +267,7 @@ func TestCloseWaitsForProcessors(t *testing.T) {
 	b.await(t, 1, func(r *peerpb.FeedReport) bool { return r.Applied == 1 })
 	b.Close()
 	require.False(t, b.made[0].running)
+	b.await(t, 1, func(r *peerpb.FeedReport) bool { return r.Stopped })
 	b.Apply([]*peerpb.Order{start(2, 2, 10)})
 	require.Len(t, b.made, 1, "nothing starts any more")
 }

@@ -1,0 +1,62 @@
+package owner
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tidemark/tidemark/pkg/errors"
+	"github.com/tidemark/tidemark/pkg/etcdmeta"
+	"github.com/tidemark/tidemark/pkg/model"
+)
+
+func TestStaleFeedFails(t *testing.T) {
+	c := newCluster(t, newFakeSchema(200, table(1, "a")))
+	a := c.addCapture("c-a")
+	a.limit = 150
+	c.startOwner(a)
+	c.create()
+	c.waitCheckpoint(150)
+	c.submit(model.AdminStop, 0)
+	// Another service's safe point passes the checkpoint.
+	c.upstream.set(func() { c.upstream.least = 180; c.upstream.safe = map[string]uint64{} })
+	c.owner.keeper.least.Store(180)
+	c.waitState(model.StateFailed)
+	require.Equal(t, errors.ErrSnapshotLostByGC.Text(), c.stored().Info.Error.Code)
+}
+
+func TestStartBeforeGCFails(t *testing.T) {
+	c := newCluster(t, newFakeSchema(200, table(1, "a")))
+	c.upstream.least = 100
+	c.startOwner(c.addCapture("c-a"))
+	c.create(func(i *etcdmeta.ChangefeedInfo) { i.StartTs = 100 })
+	c.waitState(model.StateFailed)
+	// Whichever check comes first.
+	require.True(t, errors.IsGCFastFailCode(c.stored().Info.Error.Code))
+}
+
+func TestStale(t *testing.T) {
+	hour := uint64(3600*1000) << 18
+	tests := []struct {
+		name                        string
+		checkpoint, least, own, now uint64
+		want                        *errors.Code
+	}{
+		{"fresh", 10 * hour, 10*hour - 1, 10*hour - 1, 10*hour + hour/2, nil},
+		{"we hold GC back for too long", 10 * hour, 10*hour - 1, 10*hour - 1, 12 * hour, errors.ErrGCTTLExceeded},
+		{"another one holds GC back", 10 * hour, 5 * hour, 10*hour - 1, 12 * hour, nil},
+		{"passed", 10 * hour, 11 * hour, 11*hour + 1, 12 * hour, errors.ErrSnapshotLostByGC},
+		{"just in time", 10*hour + 1, 10 * hour, 11 * hour, 10 * hour, nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			err := stale(feedID, tt.checkpoint, tt.least, tt.own, tt.now, time.Hour)
+			if tt.want == nil {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorIs(t, err, tt.want)
+		})
+	}
+}
