@@ -127,6 +127,11 @@ func (a *applier) writeNew(p *tablePlan, rows []rowRef) error {
 		if err := a.writeSegment(p, rows[from:to]); err != nil {
 			return err
 		}
+		// The next segment has a key of this one: in one UPDATE with CASE the
+		// first value of the key would win.
+		if err := a.stmts.close(); err != nil {
+			return err
+		}
 		from = to
 	}
 	return nil

@@ -16,6 +16,7 @@ type job struct {
 	keys        []uint64 // conflict keys of the whole batch
 	ends        []uint32 // row i has keys[ends[i]:ends[i+1]]
 	replicateTs uint64
+	whole       bool // holds all rows of its upstream transactions
 	worker      int
 	ticket      uint64
 	after       []position // what must be done before, on other workers
@@ -72,22 +73,24 @@ const (
 type dispatcher struct {
 	workers []*worker
 	maxRows int // rows that fill a transaction
+	plans   func(*model.Table) *tablePlan
 
 	mu      sync.Mutex
 	slots   []uint64 // worker+1 << ticketBits | ticket
 	tables  map[int64]*tablePlan
-	home    map[int64]int // table → the worker that got its last free rows
-	open    *job          // being filled, not in its worker's queue yet
-	done    []uint64      // scratch: finished ticket per worker
-	need    []uint64      // scratch: ticket to wait for per worker
-	needing []int         // scratch: workers with an entry in need
-	next    int           // where the search for a worker starts
+	home    map[int64]int    // table → the worker that got its last free rows
+	cut     map[int64]uint64 // physical table → commit-ts of the transaction that its last batch cut
+	open    *job             // being filled, not in its worker's queue yet
+	done    []uint64         // scratch: finished ticket per worker
+	need    []uint64         // scratch: ticket to wait for per worker
+	needing []int            // scratch: workers with an entry in need
+	next    int              // where the search for a worker starts
 }
 
-func newDispatcher(workers []*worker, maxRows int) *dispatcher {
+func newDispatcher(workers []*worker, maxRows int, plans func(*model.Table) *tablePlan) *dispatcher {
 	return &dispatcher{
-		workers: workers, maxRows: maxRows,
-		tables: make(map[int64]*tablePlan), home: make(map[int64]int),
+		workers: workers, maxRows: maxRows, plans: plans,
+		tables: make(map[int64]*tablePlan), home: make(map[int64]int), cut: make(map[int64]uint64),
 		done: make([]uint64, len(workers)), need: make([]uint64, len(workers)),
 	}
 }
@@ -106,15 +109,16 @@ func (d *dispatcher) plan(t *model.Table) *tablePlan {
 		clear(d.tables)
 		clear(d.home)
 	}
-	p := newTablePlan(t)
+	p := d.plans(t)
 	d.tables[t.ID] = p
 	return p
 }
 
-// dispatch queues the rows of all, which is a job but for worker, ticket and
-// what it waits for. Rows are dealt out one by one, or by whole transactions;
-// neighbours that go the same way share a job.
-func (d *dispatcher) dispatch(all *job, wholeTxns bool) {
+// dispatch queues the rows of a batch; all is a job but for worker, ticket and
+// what it waits for. Rows are dealt out by upstream transactions, those that
+// are too large for one of ours row by row unless split is false. Neighbours
+// that go the same way share a job.
+func (d *dispatcher) dispatch(all *job, b *model.RowBatch, split bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.slots == nil {
@@ -123,32 +127,43 @@ func (d *dispatcher) dispatch(all *job, wholeTxns bool) {
 	for n, w := range d.workers {
 		d.done[n] = w.done.Load()
 	}
+	cut := d.cut[b.TableID]
 	for from := 0; from < len(all.rows); {
 		to := from + 1
-		for wholeTxns && to < len(all.rows) && sameTxn(&all.rows[from], &all.rows[to]) {
+		for to < len(all.rows) && sameTxn(&all.rows[from], &all.rows[to]) {
 			to++
 		}
-		d.deal(all, from, to)
+		// The rest of the transaction may be in the batch before or behind.
+		whole := (from > 0 || cut != all.rows[0].CommitTs) && (to < len(all.rows) || b.LastOfTxn)
+		if split && to-from > d.maxRows {
+			to, whole = from+1, false
+		}
+		d.deal(all, from, to, whole && !all.plan.globalKey)
 		from = to
 	}
 	d.closeJob()
+	if b.LastOfTxn {
+		delete(d.cut, b.TableID)
+	} else {
+		d.cut[b.TableID] = all.rows[len(all.rows)-1].CommitTs
+	}
 }
 
 func sameTxn(a, b *model.RawChange) bool { return a.CommitTs == b.CommitTs && a.StartTs == b.StartTs }
 
 // deal appends the rows of [from, to) to the open job, or opens another one.
-func (d *dispatcher) deal(all *job, from, to int) {
+func (d *dispatcher) deal(all *job, from, to int, whole bool) {
 	keys := all.keys[all.ends[from]:all.ends[to]]
 	chosen := d.choose(all.plan, to-from, keys)
 	j := d.open
-	if j == nil || j.worker != chosen || len(j.rows)+to-from > d.maxRows {
+	if j == nil || j.worker != chosen || j.whole != whole || len(j.rows)+to-from > d.maxRows {
 		d.closeJob()
 		w := d.workers[chosen]
 		w.lastTicket++
 		all.batch.left.Add(1)
 		j = &job{
 			batch: all.batch, plan: all.plan, keys: all.keys, replicateTs: all.replicateTs,
-			worker: chosen, ticket: w.lastTicket, rows: all.rows[from:from], ends: all.ends[from : from+1],
+			whole: whole, worker: chosen, ticket: w.lastTicket, rows: all.rows[from:from], ends: all.ends[from : from+1],
 		}
 		d.open = j
 	}

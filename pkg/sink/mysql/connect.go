@@ -34,9 +34,10 @@ var tidbRelease = regexp.MustCompile(`(?:Release Version: |TiDB-)v(\d+)\.(\d+)`)
 // server is what was learned of the downstream when it was first connected.
 type server struct {
 	isTiDB        bool
-	major, minor  int // of TiDB; 0 if unknown
-	maxPacket     int // bytes, max_allowed_packet
-	maxPrepared   int // max_prepared_stmt_count, -1 if unknown
+	jsonType      bool // JSON is a type of its own, not text as in MariaDB
+	major, minor  int  // of TiDB; 0 if unknown
+	maxPacket     int  // bytes, max_allowed_packet
+	maxPrepared   int  // max_prepared_stmt_count, -1 if unknown
 	vars          map[string]string
 	writeSource   bool // knows tidb_cdc_write_source
 	hasGBK        bool
@@ -202,7 +203,7 @@ func (s *settings) inspect(ctx context.Context) (*server, error) {
 	return sv, nil
 }
 
-// readRelease finds out whether the server is TiDB, by a function that only TiDB has.
+// readRelease finds out what the server is: TiDB by a function that only TiDB has.
 func (sv *server) readRelease(ctx context.Context, conn *sql.Conn) error {
 	var text string
 	err := conn.QueryRowContext(ctx, "SELECT tidb_version()").Scan(&text)
@@ -212,6 +213,11 @@ func (sv *server) readRelease(ctx context.Context, conn *sql.Conn) error {
 	case isConnectionError(err):
 		return err
 	}
+	var version string
+	if err := conn.QueryRowContext(ctx, "SELECT VERSION()").Scan(&version); err != nil {
+		return err
+	}
+	sv.jsonType = !strings.Contains(version, "MariaDB")
 	if m := tidbRelease.FindStringSubmatch(text); m != nil {
 		sv.major, _ = strconv.Atoi(m[1])
 		sv.minor, _ = strconv.Atoi(m[2])

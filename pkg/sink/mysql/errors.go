@@ -25,7 +25,6 @@ const (
 	errDupKeyName         = 1061
 	errDupEntry           = 1062
 	errParse              = 1064
-	errInvalidDefault     = 1067
 	errMultiplePriKey     = 1068
 	errKeyColumnNotExists = 1072
 	errWrongKey           = 1066 // not unique table or alias
@@ -35,9 +34,7 @@ const (
 	errSyntax             = 1149
 	errWrongColumnName    = 1166
 	errKeyNotExists       = 1176
-	errLockWait           = 1205
 	errDeadlock           = 1213
-	errUnknownTimeZone    = 1298
 	errPartitionMgmt      = 1505
 	errPartitionNotExists = 1507
 	errSamePartitionName  = 1517
@@ -129,6 +126,9 @@ const (
 // conflicts get a few quick tries first: the other side is normally another
 // worker of this very sink, done within milliseconds.
 func backoff(try int, err error) time.Duration {
+	if try == 1 && stderrors.Is(err, driver.ErrBadConn) {
+		return 0 // the server had closed the idle connection: nothing was sent
+	}
 	if isLockConflict(err) {
 		if try <= conflictTries {
 			return conflictBackoff << (try - 1)

@@ -31,13 +31,17 @@ import (
 	"github.com/tidemark/tidemark/test/mariadb"
 )
 
-// The server that tests share. It is made by the first that needs it.
+// maria is the server that tests share. It is made by the first that needs it.
 var maria lazyServer
 
 type lazyServer struct {
 	server *mariadb.Server
 	dir    string
 }
+
+// otherDownstream names an environment variable with the host:port of a
+// server, such as a TiDB, that tests use in place of a MariaDB of their own.
+const otherDownstream = "TIDEMARK_TEST_DOWNSTREAM"
 
 func TestMain(m *testing.M) {
 	code := m.Run()
@@ -54,23 +58,34 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// downstream returns the shared MariaDB with a database of the test's own.
-func downstream(t testing.TB, database string) (*mariadb.Server, *sql.DB) {
+// downstream returns the address of the shared server, with a database of the
+// test's own.
+func downstream(t testing.TB, database string) (addr string, db *sql.DB) {
 	t.Helper()
-	if maria.server == nil {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-		defer cancel()
-		dir, err := os.MkdirTemp("", "tidemark-mysql-sink-")
-		require.NoError(t, err)
-		maria.dir = dir
-		maria.server, err = mariadb.Start(ctx, dir)
-		require.NoError(t, err)
+	addr = os.Getenv(otherDownstream)
+	if addr == "" {
+		startMaria(t)
+		addr = maria.server.Addr()
 	}
-	db, err := maria.server.Open()
+	db, err := sql.Open("mysql", "root@tcp("+addr+")/")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = db.Close() })
 	execAll(t, db, "DROP DATABASE IF EXISTS "+database, "CREATE DATABASE "+database)
-	return maria.server, db
+	return addr, db
+}
+
+func startMaria(t testing.TB) {
+	t.Helper()
+	if maria.server != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	dir, err := os.MkdirTemp("", "tidemark-mysql-sink-")
+	require.NoError(t, err)
+	maria.dir = dir
+	maria.server, err = mariadb.Start(ctx, dir)
+	require.NoError(t, err)
 }
 
 func execAll(t testing.TB, db *sql.DB, statements ...string) {
@@ -82,11 +97,11 @@ func execAll(t testing.TB, db *sql.DB, statements ...string) {
 }
 
 // openSink connects a sink; parameters is the query of its URI.
-func openSink(t testing.TB, srv *mariadb.Server, parameters string, adjust ...func(*sink.Options)) *Sink {
+func openSink(t testing.TB, addr, parameters string, adjust ...func(*sink.Options)) *Sink {
 	t.Helper()
 	o := sink.Options{
 		Changefeed: model.DefaultChangefeedID("test"), TimeZone: time.UTC, Config: config.DefaultReplicaConfig(),
-		URI: config.SinkURI("mysql://root@" + srv.Addr() + "/?" + parameters),
+		URI: config.SinkURI("mysql://root@" + addr + "/?" + parameters),
 	}
 	core, logs := observer.New(zap.WarnLevel)
 	o.Logger = zap.New(core)
@@ -337,12 +352,4 @@ func contents(t testing.TB, db *sql.DB, query string) []string {
 	}
 	require.NoError(t, rows.Err())
 	return out
-}
-
-func mustOpen(t testing.TB) *sql.DB {
-	t.Helper()
-	db, err := maria.server.Open()
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = db.Close() })
-	return db
 }

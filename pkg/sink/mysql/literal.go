@@ -19,6 +19,7 @@ const (
 	litText   litClass = iota // 'escaped', in the connection's utf8mb4
 	litBinary                 // _binary'escaped': bytes that no charset applies to
 	litBare                   // as it is: decimal digits
+	litJSON                   // CAST('escaped' AS JSON), which a JSON column can be compared with
 )
 
 func classOf(c *model.Column) litClass {
@@ -60,11 +61,13 @@ func appendLiteral(buf []byte, v *model.Value, class litClass) []byte {
 		return append(buf, v.B...)
 	case litBinary:
 		buf = append(buf, "_binary'"...)
+	case litJSON:
+		buf = append(buf, "CAST('"...)
+		return append(appendEscaped(buf, v.B), "' AS JSON)"...)
 	default:
 		buf = append(buf, '\'')
 	}
-	buf = appendEscaped(buf, v.B)
-	return append(buf, '\'')
+	return append(appendEscaped(buf, v.B), '\'')
 }
 
 // appendEscaped writes the inside of a quoted literal. Only the quote and the
@@ -129,7 +132,7 @@ func argument(v *model.Value, class litClass) (any, bool) {
 		return string(appendVector(nil, v.B)), true
 	}
 	switch class {
-	case litBare:
+	case litBare, litJSON:
 		return nil, false
 	case litBinary:
 		return bytes.Clone(v.B), true

@@ -87,13 +87,16 @@ func typeTable(name, key string) (create string, rows [][]any) {
 // TestRoundTrip writes every value through the sink, in each of its ways of
 // writing, and as a parameter of a plain statement beside it.
 func TestRoundTrip(t *testing.T) {
-	srv, db := downstream(t, "types")
-	execAll(t, db, "SET GLOBAL sql_mode='ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO'")
-	plain := mustOpen(t)
+	addr, db := downstream(t, "types")
+	session, err := db.Conn(t.Context())
+	require.NoError(t, err)
+	defer func() { _ = session.Close() }()
+	_, err = session.ExecContext(t.Context(), "SET SESSION sql_mode='ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO'")
+	require.NoError(t, err)
 	create, values := typeTable("types.plain", " PRIMARY KEY")
-	execAll(t, plain, create)
+	execAll(t, db, create)
 	for _, row := range values {
-		_, err := plain.Exec("INSERT INTO types.plain VALUES (?"+strings.Repeat(",?", len(row)-1)+")", row...)
+		_, err := session.ExecContext(t.Context(), "INSERT INTO types.plain VALUES (?"+strings.Repeat(",?", len(row)-1)+")", row...)
 		require.NoError(t, err)
 	}
 	hex := "SELECT id"
@@ -111,7 +114,7 @@ func TestRoundTrip(t *testing.T) {
 				create, values := typeTable("types."+mode+shape, key)
 				u := newTable(t, int64(n), create)
 				execAll(t, db, u.ddl)
-				s := openSink(t, srv, parameters, func(o *sink.Options) { o.Config.ForceReplicate = true })
+				s := openSink(t, addr, parameters, func(o *sink.Options) { o.Config.ForceReplicate = true })
 				var inserts, updates, deletes []model.RawChange
 				for i, row := range values {
 					c := u.change(10, int64(i), nil, row)

@@ -40,12 +40,17 @@ type tablePlan struct {
 	// only be in the way of itself.
 	onlyKey bool
 
+	// globalKey says that a unique key spans partitions, whose rows of one
+	// transaction come in different batches.
+	globalKey bool
+
 	conflict conflictMode
 }
 
 type colPlan struct {
 	class     litClass
-	identFrom int // the quoted name, in tablePlan.ident
+	keyClass  litClass // in conditions
+	identFrom int      // the quoted name, in tablePlan.ident
 	identTo   int
 	collation string // of character columns, else empty
 }
@@ -59,12 +64,17 @@ const (
 	conflictTable                       // all rows of the table conflict
 )
 
-func newTablePlan(t *model.Table) *tablePlan {
+// newTablePlan prepares a table for a downstream, which may have a JSON type
+// that is more than text.
+func newTablePlan(t *model.Table, jsonType bool) *tablePlan {
 	p := &tablePlan{table: t, cols: make([]colPlan, len(t.Columns))}
 	for i := range t.Columns {
 		c := &t.Columns[i]
 		cp := &p.cols[i]
 		cp.class = classOf(c)
+		if cp.keyClass = cp.class; c.Type == timysql.TypeJSON && jsonType {
+			cp.keyClass = litJSON
+		}
 		cp.identFrom = len(p.ident)
 		p.ident = appendIdent(p.ident, c.Name)
 		cp.identTo = len(p.ident)
@@ -89,6 +99,7 @@ func newTablePlan(t *model.Table) *tablePlan {
 	p.texts()
 	p.uniqueColumns()
 
+	p.globalKey = t.Info != nil && slices.ContainsFunc(t.Info.Indices, func(ix *timodel.IndexInfo) bool { return ix.Global })
 	clustered := t.Info != nil && (t.Info.PKIsHandle || t.Info.IsCommonHandle)
 	p.onlyKey = p.hasKey && onlyUniqueKey(t)
 	p.rawKey = p.hasKey && clustered && !prefixed(t) && !slices.ContainsFunc(t.HandleKey, func(i int) bool {

@@ -21,6 +21,11 @@ import (
 	"github.com/tidemark/tidemark/pkg/sink"
 )
 
+// closeGrace is how long Close lets transactions under way come to their end.
+// A server may go on with what it has received when the connection is cut,
+// and then commit old rows after newer ones of the next sink.
+const closeGrace = 5 * time.Second
+
 // queueFactor is how many transactions per worker may be in flight or queued.
 const queueFactor = 4
 
@@ -34,9 +39,11 @@ type Sink struct {
 	rows     driver.Connector
 	ddl      *ddlExecutor
 
-	ctx    context.Context // of the workers
-	cancel context.CancelFunc
-	wg     sync.WaitGroup
+	ctx     context.Context // of what runs downstream
+	cancel  context.CancelFunc
+	working context.Context // ends before ctx: no new transaction is begun
+	quit    context.CancelFunc
+	wg      sync.WaitGroup
 
 	start      sync.Once
 	workers    []*worker
@@ -81,6 +88,7 @@ func New(ctx context.Context, o sink.Options) (sink.Sink, error) {
 		return nil, connectionError(err)
 	}
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	s.working, s.quit = context.WithCancel(s.ctx)
 	s.metrics = newMetrics(o.Registerer, o.Changefeed)
 	s.ddl = newDDLExecutor(s.ctx, ddl, set, sv, s.logger, s.metrics)
 	s.maxFlight = int64(queueFactor * set.workerCount * set.maxTxnRow)
@@ -104,12 +112,13 @@ func (s *Sink) startWorkers() {
 	for id := range s.settings.workerCount {
 		s.workers = append(s.workers, newWorker(id, s))
 	}
-	s.dispatcher = newDispatcher(s.workers, s.settings.maxTxnRow)
+	s.dispatcher = newDispatcher(s.workers, s.settings.maxTxnRow,
+		func(t *model.Table) *tablePlan { return newTablePlan(t, s.server.jsonType) })
 	for _, w := range s.workers {
 		s.wg.Add(1)
 		go func() {
 			defer s.wg.Done()
-			w.run(s.ctx)
+			w.run(s.working, s.ctx)
 		}()
 	}
 	s.running.Store(true)
@@ -142,7 +151,7 @@ func (s *Sink) Write(ctx context.Context, b *model.RowBatch) error {
 		keys: keys, ends: ends, replicateTs: b.ReplicateTs,
 	}
 	all.batch.left.Store(1) // the whole, so that it is not done before it is dispatched
-	s.dispatcher.dispatch(all, !s.settings.splitTxn)
+	s.dispatcher.dispatch(all, b, s.settings.splitTxn)
 	all.batch.finish(nil)
 	return nil
 }
@@ -174,7 +183,7 @@ func (s *Sink) fail(err error) error {
 	if !s.closed.Load() {
 		s.failure.CompareAndSwap(nil, &err)
 	}
-	s.cancel()
+	s.quit()
 	s.progress.announce()
 	if first := s.failure.Load(); first != nil {
 		return *first
@@ -228,10 +237,13 @@ func (s *Sink) Close() {
 	if s.closed.Swap(true) {
 		return
 	}
-	s.cancel()
+	s.quit()
 	s.progress.announce()
+	defer s.cancel()
+	defer time.AfterFunc(closeGrace, s.cancel).Stop()
 	s.writers.Lock()
 	defer s.writers.Unlock()
 	s.wg.Wait()
+	s.cancel()
 	s.ddl.close()
 }

@@ -16,10 +16,10 @@ func TestLiveRows(t *testing.T) {
 		"safe mode":    "safe-mode=true",
 	} {
 		t.Run(name, func(t *testing.T) {
-			srv, db := downstream(t, "live")
+			addr, db := downstream(t, "live")
 			u := newTable(t, 100, "CREATE TABLE live.t (id INT PRIMARY KEY, s VARCHAR(20), u INT NOT NULL, UNIQUE KEY (u))")
 			execAll(t, db, u.ddl)
-			s := openSink(t, srv, parameters)
+			s := openSink(t, addr, parameters)
 			require.NoError(t, acked(t, u.write(s, 5,
 				u.change(10, 0, nil, []any{1, "one", 11}),
 				u.change(10, 0, nil, []any{2, "two", 12}),

@@ -151,11 +151,11 @@ func (w *statements) setKey(key []model.Value, params bool) {
 			}
 			buf = append(buf, '=')
 		}
-		if arg, ok := argument(&key[n], p.cols[c].class); ok {
+		if arg, ok := argument(&key[n], p.cols[c].keyClass); ok {
 			buf = append(buf, '?')
 			w.key.args = append(w.key.args, arg)
 		} else {
-			buf = appendLiteral(buf, &key[n], p.cols[c].class)
+			buf = appendLiteral(buf, &key[n], p.cols[c].keyClass)
 		}
 	}
 	w.key.text = buf
@@ -176,7 +176,7 @@ func (p *tablePlan) appendKey(buf []byte, key []model.Value) []byte {
 			}
 			buf = append(buf, '=')
 		}
-		buf = appendLiteral(buf, &key[n], p.cols[c].class)
+		buf = appendLiteral(buf, &key[n], p.cols[c].keyClass)
 	}
 	return buf
 }

@@ -3,6 +3,7 @@ package mysql
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -81,14 +82,15 @@ func (w *worker) enqueue(j *job) {
 	}
 }
 
-// run applies jobs until the context ends or one fails for good.
-func (w *worker) run(ctx context.Context) {
+// run applies jobs until working ends or one fails for good. What is under way
+// then may take until ctx ends.
+func (w *worker) run(working, ctx context.Context) {
 	defer w.sess.drop()
 	var jobs []*job
 	for {
 		var err error
-		if jobs, err = w.take(ctx, jobs[:0]); err == nil {
-			err = w.apply(ctx, jobs)
+		if jobs, err = w.take(working, jobs[:0]); err == nil {
+			err = w.apply(working, ctx, jobs)
 		}
 		w.applier.release()
 		if err != nil {
@@ -175,7 +177,13 @@ func (w *worker) stop(jobs []*job, err error) {
 }
 
 // apply executes jobs as one transaction and retries it.
-func (w *worker) apply(ctx context.Context, jobs []*job) error {
+//
+// It may go on in the form of replays, which fits whatever is downstream: the
+// rows themselves after a connection was lost in the middle, or rows that
+// exchange unique values with each other in one upstream transaction. The
+// latter must all be there, since a REPLACE deletes the other row, and only
+// its own REPLACE brings it back.
+func (w *worker) apply(working, ctx context.Context, jobs []*job) error {
 	w.busySince.Store(time.Now().UnixNano())
 	defer w.busySince.Store(0)
 	defer w.trouble.Store(nil)
@@ -185,16 +193,13 @@ func (w *worker) apply(ctx context.Context, jobs []*job) error {
 		switch {
 		case err == nil:
 			return nil
-		case ctx.Err() != nil:
-			return ctx.Err()
+		case working.Err() != nil:
+			return working.Err()
 		case errors.CodeOf(err) != "":
 			return err // the rows themselves are bad
 		}
 		w.sink.metrics.dmlErrors.Inc()
-		// Replays fit whatever is downstream: the rows themselves after a lost
-		// connection, or others that take their unique keys. The latter is
-		// ordinary for transactions that exchange unique values of rows.
-		mend := !replay && (numberOf(err) == errDupEntry || w.txn.began && outcomeUnknown(err))
+		mend := !replay && wholeTxns(jobs) && (numberOf(err) == errDupEntry || w.txn.began && outcomeUnknown(err))
 		replay = replay || mend
 		if try == dmlMaxTries || dmlFinal(err) && !mend {
 			return dmlError(err)
@@ -209,10 +214,14 @@ func (w *worker) apply(ctx context.Context, jobs []*job) error {
 		w.trouble.Store(&sink.Status{Reason: model.StallSink, Detail: err.Error(), Since: since, RetryAt: time.Now().Add(wait)})
 		w.sink.logger.Warn("transaction failed, retry", zap.Int("worker", w.id), zap.Int("try", try),
 			zap.Duration("wait", wait), zap.Error(err))
-		if err := sleep(ctx, wait); err != nil {
+		if err := sleep(working, wait); err != nil {
 			return err
 		}
 	}
+}
+
+func wholeTxns(jobs []*job) bool {
+	return !slices.ContainsFunc(jobs, func(j *job) bool { return !j.whole })
 }
 
 // dmlError gives an error of a transaction its code.
