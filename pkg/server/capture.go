@@ -87,6 +87,9 @@ func (s *Server) work(ctx context.Context, r *registration) error {
 		case <-workCtx.Done():
 			return nil
 		case <-r.session.Done():
+			// At once: another capture may get the tables soon.
+			s.current.CompareAndSwap(r, nil)
+			r.agent.Close()
 			return errSessionLost
 		}
 	})
@@ -271,6 +274,12 @@ func (s *Server) rule(ctx context.Context, r *registration, fence etcdmeta.Fence
 	s.term.Store(term)
 	err := term.Run(ctx)
 	s.term.CompareAndSwap(term, nil)
+	select {
+	case <-r.session.Done(): // the key is gone or will soon be
+		r.cutOff.Store(true)
+		return err
+	default:
+	}
 	resignCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), deregisterTimeout)
 	defer cancel()
 	if resignErr := r.session.Resign(resignCtx, fence); resignErr != nil {
