@@ -258,7 +258,7 @@ func (a *applier) findEffects(p *tablePlan, rows []rowRef) error {
 	for i := range rows {
 		c := rows[i].change
 		if p.rawKey {
-			a.setEffect(c.Key(), i, c.IsDelete())
+			a.setEffect(rows, c.Key(), i, c.IsDelete())
 			continue
 		}
 		changed := c.IsDelete()
@@ -269,12 +269,12 @@ func (a *applier) findEffects(p *tablePlan, rows []rowRef) error {
 			}
 		}
 		if changed {
-			if err := a.setKeyEffect(p, c, mounter.Old, i); err != nil {
+			if err := a.setKeyEffect(p, rows, mounter.Old, i); err != nil {
 				return err
 			}
 		}
 		if !c.IsDelete() {
-			if err := a.setKeyEffect(p, c, mounter.New, i); err != nil {
+			if err := a.setKeyEffect(p, rows, mounter.New, i); err != nil {
 				return err
 			}
 		}
@@ -282,26 +282,33 @@ func (a *applier) findEffects(p *tablePlan, rows []rowRef) error {
 	return nil
 }
 
-func (a *applier) setKeyEffect(p *tablePlan, c *model.RawChange, side mounter.Side, row int) (err error) {
-	if a.key, err = a.decoder.DecodeColumns(p.table, c, side, p.where, a.key); err != nil {
+func (a *applier) setKeyEffect(p *tablePlan, rows []rowRef, side mounter.Side, row int) (err error) {
+	if a.key, err = a.decoder.DecodeColumns(p.table, rows[row].change, side, p.where, a.key); err != nil {
 		return err
 	}
 	from := len(a.keys)
 	a.keys = p.appendKey(a.keys, a.key)
-	a.setEffect(a.keys[from:], row, side == mounter.Old)
+	a.setEffect(rows, a.keys[from:], row, side == mounter.Old)
 	return nil
 }
 
-// setEffect notes the last state of a key. The key is not copied: its bytes
-// must stay as they are until the next findEffects.
-func (a *applier) setEffect(key []byte, row int, dead bool) {
+// setEffect notes the last state of a key. A key that one row leaves and
+// another takes in the same transaction has a row in the end, in whatever
+// order the two changes come. The key is not copied: its bytes must stay as
+// they are until the next findEffects.
+func (a *applier) setEffect(rows []rowRef, key []byte, row int, dead bool) {
 	k := unsafe.String(unsafe.SliceData(key), len(key))
-	if i, ok := a.index[k]; ok {
-		a.effect[i].row, a.effect[i].dead = row, dead
+	i, ok := a.index[k]
+	if !ok {
+		a.index[k] = len(a.effect)
+		a.effect = append(a.effect, effect{key: k, row: row, dead: dead})
 		return
 	}
-	a.index[k] = len(a.effect)
-	a.effect = append(a.effect, effect{key: k, row: row, dead: dead})
+	e := &a.effect[i]
+	if dead && !e.dead && sameTxn(rows[e.row].change, rows[row].change) {
+		return
+	}
+	e.row, e.dead = row, dead
 }
 
 // release lets go of the rows, whose memory may be gone soon.
