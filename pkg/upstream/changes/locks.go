@@ -10,9 +10,12 @@ import (
 	"github.com/tidemark/tidemark/pkg/model"
 )
 
-// stale is a part whose resolved-ts stands still.
+// stale is a part whose resolved-ts stands still, with the whole region that
+// it lies in: a lock on any key of the region, an index key for instance,
+// holds back what the region can promise.
 type stale struct {
 	p      *part
+	region Region
 	target uint64
 }
 
@@ -58,7 +61,7 @@ func (c *Client) staleParts() []stale {
 			for _, p := range s.ranges {
 				if p.ready && p.resolved < target && now.Sub(p.cleaned) >= c.cfg.LockRepeat {
 					p.cleaned = now
-					out = append(out, stale{p, target})
+					out = append(out, stale{p, p.region, target})
 				}
 			}
 		}
@@ -69,7 +72,7 @@ func (c *Client) staleParts() []stale {
 
 func (c *Client) resolveLocks(ctx context.Context, s stale) {
 	span := s.p.sub.o.Span
-	start, end := rawKey(s.p.keys.Start, span.StartKey), rawKey(s.p.keys.End, span.EndKey)
+	start, end := rawKey(s.region.Start, nil), rawKey(s.region.End, nil)
 	met, err := c.cfg.Locks.Resolve(ctx, start, end, s.target)
 	switch {
 	case err != nil:
