@@ -23,7 +23,6 @@ type keyHasher struct {
 	values  []model.Value
 	buf     []byte
 	keys    []uint64
-	first   int // where the keys of the present change start
 }
 
 // hash returns the conflict keys of rows, those of row i from ends[i] to
@@ -32,7 +31,6 @@ func (h *keyHasher) hash(p *tablePlan, rows []model.RawChange) (keys []uint64, e
 	h.keys = h.keys[:0]
 	ends = make([]uint32, 1, len(rows)+1)
 	for i := range rows {
-		h.first = len(h.keys)
 		if err := h.appendKeys(p, &rows[i]); err != nil {
 			return nil, nil, err
 		}

@@ -72,7 +72,20 @@ func New(ctx context.Context, o sink.Options) (sink.Sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Sink{settings: set, server: sv, logger: o.Logger, progress: newProgress()}
+	rows, err := set.rowConnector(sv)
+	if err != nil {
+		return nil, connectionError(err)
+	}
+	ddl, err := set.ddlConnector(sv)
+	if err != nil {
+		return nil, connectionError(err)
+	}
+	return newSink(context.WithoutCancel(ctx), set, sv, rows, ddl, o), nil
+}
+
+// newSink makes a sink for a known downstream; it lives until ctx ends or Close.
+func newSink(ctx context.Context, set *settings, sv *server, rows, ddl driver.Connector, o sink.Options) *Sink {
+	s := &Sink{settings: set, server: sv, logger: o.Logger, rows: rows, progress: newProgress()}
 	if s.logger == nil {
 		s.logger = zap.NewNop()
 	}
@@ -80,21 +93,14 @@ func New(ctx context.Context, o sink.Options) (sink.Sink, error) {
 	if !sv.hasGBK {
 		s.logger.Warn("the downstream has no GBK charset: tables that use it cannot be replicated")
 	}
-	if s.rows, err = set.rowConnector(sv); err != nil {
-		return nil, connectionError(err)
-	}
-	ddl, err := set.ddlConnector(sv)
-	if err != nil {
-		return nil, connectionError(err)
-	}
-	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	s.ctx, s.cancel = context.WithCancel(ctx)
 	s.working, s.quit = context.WithCancel(s.ctx)
 	s.metrics = newMetrics(o.Registerer, o.Changefeed)
 	s.ddl = newDDLExecutor(s.ctx, ddl, set, sv, s.logger, s.metrics)
 	s.maxFlight = int64(queueFactor * set.workerCount * set.maxTxnRow)
 	seed := maphash.MakeSeed()
 	s.hashers.New = func() any { return &keyHasher{seed: seed, decoder: mounter.NewDecoder(time.UTC)} }
-	return s, nil
+	return s
 }
 
 // Probe tells whether New would succeed, and leaves nothing open.
@@ -142,6 +148,10 @@ func (s *Sink) Write(ctx context.Context, b *model.RowBatch) error {
 	p := s.dispatcher.plan(b.Table)
 	h := s.hashers.Get().(*keyHasher)
 	keys, ends, err := h.hash(p, b.Rows)
+	var moved []move
+	if err == nil {
+		moved, err = h.moves(p, b.Rows)
+	}
 	s.hashers.Put(h)
 	if err != nil {
 		return s.fail(err)
@@ -151,7 +161,7 @@ func (s *Sink) Write(ctx context.Context, b *model.RowBatch) error {
 		keys: keys, ends: ends, replicateTs: b.ReplicateTs,
 	}
 	all.batch.left.Store(1) // the whole, so that it is not done before it is dispatched
-	s.dispatcher.dispatch(all, b, s.settings.splitTxn)
+	s.dispatcher.dispatch(all, b, moved, s.settings.splitTxn)
 	all.batch.finish(nil)
 	return nil
 }

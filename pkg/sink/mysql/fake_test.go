@@ -1,0 +1,99 @@
+package mysql
+
+import (
+	"context"
+	"database/sql/driver"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tidemark/tidemark/pkg/config"
+	"github.com/tidemark/tidemark/pkg/model"
+	"github.com/tidemark/tidemark/pkg/sink"
+)
+
+// fakeServer records statements and answers as told.
+type fakeServer struct {
+	mu     sync.Mutex
+	texts  []string
+	dials  int
+	answer func(text string) error // nil accepts everything
+}
+
+func (f *fakeServer) Connect(context.Context) (driver.Conn, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.dials++
+	return &fakeConn{f}, nil
+}
+
+func (f *fakeServer) Driver() driver.Driver { return nil }
+
+func (f *fakeServer) exec(text string) error {
+	f.mu.Lock()
+	f.texts = append(f.texts, strings.Clone(text))
+	answer := f.answer
+	f.mu.Unlock()
+	if answer != nil {
+		return answer(text)
+	}
+	return nil
+}
+
+// sent returns what has come since the last call.
+func (f *fakeServer) sent() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := f.texts
+	f.texts = nil
+	return out
+}
+
+type fakeConn struct{ server *fakeServer }
+
+func (c *fakeConn) Prepare(text string) (driver.Stmt, error) { return &fakeStmt{c.server, text}, nil }
+func (c *fakeConn) PrepareContext(_ context.Context, text string) (driver.Stmt, error) {
+	return c.Prepare(text)
+}
+func (c *fakeConn) Close() error              { return nil }
+func (c *fakeConn) Begin() (driver.Tx, error) { return nil, driver.ErrSkip }
+func (c *fakeConn) ExecContext(_ context.Context, text string, _ []driver.NamedValue) (driver.Result, error) {
+	return driver.ResultNoRows, c.server.exec(text)
+}
+
+type fakeStmt struct {
+	server *fakeServer
+	text   string
+}
+
+func (s *fakeStmt) Close() error                               { return nil }
+func (s *fakeStmt) NumInput() int                              { return -1 }
+func (s *fakeStmt) Exec([]driver.Value) (driver.Result, error) { return nil, driver.ErrSkip }
+func (s *fakeStmt) Query([]driver.Value) (driver.Rows, error)  { return nil, driver.ErrSkip }
+func (s *fakeStmt) ExecContext(_ context.Context, args []driver.NamedValue) (driver.Result, error) {
+	values := make([]any, len(args))
+	for i, a := range args {
+		values[i] = a.Value
+	}
+	return driver.ResultNoRows, s.server.exec(fmt.Sprint(s.text, " ", values))
+}
+
+// fakeSink is a sink with one worker unless the parameters say more.
+func fakeSink(t testing.TB, parameters string, tidb bool) (*Sink, *fakeServer) {
+	t.Helper()
+	c := config.DefaultReplicaConfig()
+	c.ForceReplicate = strings.Contains(parameters, "force")
+	set, err := parseSettings(sink.Options{
+		URI: config.SinkURI("mysql://h/?worker-count=1&" + parameters), Config: c, TimeZone: time.UTC,
+	})
+	require.NoError(t, err)
+	f := &fakeServer{}
+	sv := &server{isTiDB: tidb, jsonType: tidb, maxPacket: 64 << 20, maxPrepared: -1, hasGBK: true}
+	s := newSink(context.Background(), set, sv, f, f, sink.Options{Changefeed: model.DefaultChangefeedID("fake")})
+	t.Cleanup(s.Close)
+	return s, f
+}
