@@ -29,6 +29,7 @@ type rowRef struct {
 	change *model.RawChange
 	keys   []uint64 // conflict keys
 	replay bool     // may have been delivered before
+	keeps  bool     // its old key belongs to another row by now
 }
 
 // effect is what becomes of one handle key.
@@ -84,7 +85,10 @@ func (a *applier) collect(jobs []*job, p *tablePlan, replay bool) {
 			if c.IsDelete() && len(c.OldValue()) == 0 {
 				continue // inserted and deleted by one transaction
 			}
-			a.rows = append(a.rows, rowRef{change: c, keys: j.keysOf(i), replay: replay || c.CommitTs <= j.replicateTs})
+			keeps := j.keeps(i)
+			a.rows = append(a.rows, rowRef{
+				change: c, keys: j.keysOf(i), keeps: keeps, replay: replay || keeps || c.CommitTs <= j.replicateTs,
+			})
 		}
 	}
 }
@@ -268,7 +272,7 @@ func (a *applier) findEffects(p *tablePlan, rows []rowRef) error {
 				return err
 			}
 		}
-		if changed {
+		if changed && !rows[i].keeps {
 			if err := a.setKeyEffect(p, rows, mounter.Old, i); err != nil {
 				return err
 			}

@@ -16,7 +16,9 @@ type job struct {
 	keys        []uint64 // conflict keys of the whole batch
 	ends        []uint32 // row i has keys[ends[i]:ends[i+1]]
 	replicateTs uint64
-	whole       bool // holds all rows of its upstream transactions
+	first       int   // position of the first row in the batch
+	kept        []int // rows of the batch whose old keys stay, see keptKeys
+	whole       bool  // holds all rows of its upstream transactions
 	worker      int
 	ticket      uint64
 	after       []position // what must be done before, on other workers
@@ -78,19 +80,19 @@ type dispatcher struct {
 	mu      sync.Mutex
 	slots   []uint64 // worker+1 << ticketBits | ticket
 	tables  map[int64]*tablePlan
-	home    map[int64]int    // table → the worker that got its last free rows
-	cut     map[int64]uint64 // physical table → commit-ts of the transaction that its last batch cut
-	open    *job             // being filled, not in its worker's queue yet
-	done    []uint64         // scratch: finished ticket per worker
-	need    []uint64         // scratch: ticket to wait for per worker
-	needing []int            // scratch: workers with an entry in need
-	next    int              // where the search for a worker starts
+	home    map[int64]int     // table → the worker that got its last free rows
+	cut     map[int64]*cutTxn // physical table → the transaction that its last batch cut
+	open    *job              // being filled, not in its worker's queue yet
+	done    []uint64          // scratch: finished ticket per worker
+	need    []uint64          // scratch: ticket to wait for per worker
+	needing []int             // scratch: workers with an entry in need
+	next    int               // where the search for a worker starts
 }
 
 func newDispatcher(workers []*worker, maxRows int, plans func(*model.Table) *tablePlan) *dispatcher {
 	return &dispatcher{
 		workers: workers, maxRows: maxRows, plans: plans,
-		tables: make(map[int64]*tablePlan), home: make(map[int64]int), cut: make(map[int64]uint64),
+		tables: make(map[int64]*tablePlan), home: make(map[int64]int), cut: make(map[int64]*cutTxn),
 		done: make([]uint64, len(workers)), need: make([]uint64, len(workers)),
 	}
 }
@@ -118,7 +120,7 @@ func (d *dispatcher) plan(t *model.Table) *tablePlan {
 // what it waits for. Rows are dealt out by upstream transactions, those that
 // are too large for one of ours row by row unless split is false. Neighbours
 // that go the same way share a job.
-func (d *dispatcher) dispatch(all *job, b *model.RowBatch, split bool) {
+func (d *dispatcher) dispatch(all *job, b *model.RowBatch, moves []move, split bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.slots == nil {
@@ -128,13 +130,18 @@ func (d *dispatcher) dispatch(all *job, b *model.RowBatch, split bool) {
 		d.done[n] = w.done.Load()
 	}
 	cut := d.cut[b.TableID]
+	if cut == nil {
+		cut = &cutTxn{}
+	}
+	before := cut.commitTs
+	all.kept = cut.keptKeys(all.rows, moves)
 	for from := 0; from < len(all.rows); {
 		to := from + 1
 		for to < len(all.rows) && sameTxn(&all.rows[from], &all.rows[to]) {
 			to++
 		}
 		// The rest of the transaction may be in the batch before or behind.
-		whole := (from > 0 || cut != all.rows[0].CommitTs) && (to < len(all.rows) || b.LastOfTxn)
+		whole := (from > 0 || before != all.rows[0].CommitTs) && (to < len(all.rows) || b.LastOfTxn)
 		if split && to-from > d.maxRows {
 			to, whole = from+1, false
 		}
@@ -145,7 +152,7 @@ func (d *dispatcher) dispatch(all *job, b *model.RowBatch, split bool) {
 	if b.LastOfTxn {
 		delete(d.cut, b.TableID)
 	} else {
-		d.cut[b.TableID] = all.rows[len(all.rows)-1].CommitTs
+		d.cut[b.TableID] = cut
 	}
 }
 
@@ -163,7 +170,8 @@ func (d *dispatcher) deal(all *job, from, to int, whole bool) {
 		all.batch.left.Add(1)
 		j = &job{
 			batch: all.batch, plan: all.plan, keys: all.keys, replicateTs: all.replicateTs,
-			whole: whole, worker: chosen, ticket: w.lastTicket, rows: all.rows[from:from], ends: all.ends[from : from+1],
+			first: from, kept: all.kept, whole: whole, worker: chosen, ticket: w.lastTicket,
+			rows: all.rows[from:from], ends: all.ends[from : from+1],
 		}
 		d.open = j
 	}

@@ -11,15 +11,21 @@ import (
 // TestShiftedKeys has one transaction that moves every row to the key of the
 // next, in a table whose handle key is not the row key.
 func TestShiftedKeys(t *testing.T) {
+	const rows = 5
 	for name, tc := range map[string]struct {
 		parameters string
 		replicate  uint64
+		cut        int // where the batches of the transaction are cut
 	}{
-		"replay":      {"", 100},
-		"single rows": {"batch-dml-enable=false", 100},
-		"safe mode":   {"safe-mode=true", 0},
-		"live":        {"", 0},
-		"whole":       {"max-txn-row=2&worker-count=3&transaction-atomicity=table", 100},
+		"replay":        {"", 100, rows},
+		"single rows":   {"batch-dml-enable=false", 100, rows},
+		"safe mode":     {"safe-mode=true", 0, rows},
+		"live":          {"", 0, rows},
+		"whole":         {"max-txn-row=2&worker-count=3&transaction-atomicity=table", 100, rows},
+		"split":         {"max-txn-row=2&worker-count=3", 100, rows},
+		"row by row":    {"max-txn-row=1&worker-count=3", 100, rows},
+		"cut":           {"", 100, 2},
+		"cut and split": {"max-txn-row=2&worker-count=3", 100, 3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			addr, db := downstream(t, "shift")
@@ -27,12 +33,26 @@ func TestShiftedKeys(t *testing.T) {
 			execAll(t, db, u.ddl)
 			s := openSink(t, addr, tc.parameters)
 			var inserts, updates []model.RawChange
-			for i := 1; i <= 5; i++ {
+			for i := 1; i <= rows; i++ {
 				inserts = append(inserts, u.change(10, int64(i), nil, []any{i, i * 10}))
-				updates = append(updates, u.change(20, int64(i), []any{i, i * 10}, []any{i%5 + 1, i * 10}))
+				updates = append(updates, u.change(20, int64(i), []any{i, i * 10}, []any{i%rows + 1, i * 10}))
 			}
-			require.NoError(t, acked(t, u.write(s, tc.replicate, inserts...)))
-			require.NoError(t, acked(t, u.write(s, tc.replicate, updates...)))
+			write := func(rows []model.RawChange, last bool) <-chan error {
+				done := make(chan error, 1)
+				require.NoError(t, s.Write(t.Context(), &model.RowBatch{
+					TableID: u.info.ID, Table: u.table, Rows: rows, ReplicateTs: tc.replicate, LastOfTxn: last,
+					Done: func(err error) { done <- err },
+				}))
+				return done
+			}
+			require.NoError(t, acked(t, write(inserts, true)))
+			acks := []<-chan error{write(updates[:tc.cut], tc.cut == rows)}
+			if tc.cut < rows {
+				acks = append(acks, write(updates[tc.cut:], true))
+			}
+			for _, done := range acks {
+				require.NoError(t, acked(t, done))
+			}
 			require.Equal(t, []string{"1|50", "2|10", "3|20", "4|30", "5|40"}, contents(t, db, "SELECT * FROM shift.t ORDER BY id"))
 		})
 	}
