@@ -10,6 +10,7 @@ import (
 
 	"github.com/pingcap/kvproto/pkg/cdcpb"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
@@ -30,6 +31,8 @@ const (
 	maxMessage     = 256 << 20
 	keepaliveTime  = 10 * time.Second
 	keepaliveLimit = 3 * time.Second
+	connectTimeout = 5 * time.Second
+	probeTimeout   = 10 * time.Second
 )
 
 // connection is a gRPC connection to a store and the streams on it. With
@@ -61,6 +64,7 @@ func (st *store) connect(ctx context.Context) (*connection, error) {
 		grpc.WithInitialWindowSize(streamWindow),
 		grpc.WithInitialConnWindowSize(connWindow),
 		grpc.WithIdleTimeout(0),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: connectTimeout}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.ForceCodecV2(rawCodec{})),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveTime, Timeout: keepaliveLimit, PermitWithoutStream: true}),
 	)
@@ -79,7 +83,7 @@ func (st *store) connect(ctx context.Context) (*connection, error) {
 // probe opens and half-closes a multiplexing stream: a store that does not
 // know it answers UNIMPLEMENTED.
 func (c *connection) probe() (bool, error) {
-	ctx, cancel := context.WithCancel(c.ctx)
+	ctx, cancel := context.WithTimeout(c.ctx, probeTimeout)
 	defer cancel()
 	s, err := c.cc.NewStream(withFeatures(ctx), streamDesc(), methodV2)
 	if err == nil {
@@ -221,11 +225,11 @@ func (sm *stream) add(p *part) {
 		n = use.used
 	}
 	// Filtering is a property of a request: keep the two kinds apart.
-	p.lane = n << 1
+	lane := n << 1
 	if p.sub.o.FilterLoop {
-		p.lane |= 1
+		lane |= 1
 	}
-	sm.put(p)
+	sm.put(p, lane)
 }
 
 // addOnly registers a part on a stream that is a lane itself, unless its
@@ -239,14 +243,15 @@ func (sm *stream) addOnly(p *part, lane uint64) bool {
 	if use := sm.regions[p.region.ID]; use != nil {
 		return false // deregistered: late events may follow
 	}
-	p.lane = lane
-	sm.put(p)
+	sm.put(p, lane)
 	return true
 }
 
 // put starts the part's matching anew. Requires sm.mu.
-func (sm *stream) put(p *part) {
-	p.match = matcher{startTs: p.checkpoint()}
+func (sm *stream) put(p *part, lane uint64) {
+	p.sub.mu.Lock()
+	p.lane, p.match = lane, matcher{startTs: p.resolved}
+	p.sub.mu.Unlock()
 	sm.parts[sm.key(p.lane, p.region.ID)] = p
 }
 
@@ -265,7 +270,8 @@ func (sm *stream) find(lane, region uint64) *part {
 	return sm.parts[sm.key(lane, region)]
 }
 
-// ended removes a part after the store ended its request.
+// ended removes a part whose request the store has ended, or never got; false
+// when it was taken off already.
 func (sm *stream) ended(p *part) bool {
 	sm.mu.Lock()
 	defer sm.mu.Unlock()
@@ -278,15 +284,6 @@ func (sm *stream) ended(p *part) bool {
 		use.free = append(use.free, p.lane>>1)
 	}
 	return true
-}
-
-// remove takes a part off before its request was sent.
-func (sm *stream) remove(p *part) {
-	sm.mu.Lock()
-	defer sm.mu.Unlock()
-	if k := sm.key(p.lane, p.region.ID); sm.parts[k] == p {
-		delete(sm.parts, k)
-	}
 }
 
 // partsOf removes and returns the parts of a closed subscription.

@@ -124,6 +124,9 @@ func (c *Client) cut(ctx context.Context, p *part, regions []Region) {
 	})
 	for i := first; i < len(regions); i++ {
 		r := &regions[i]
+		if len(r.End) > 0 && bytes.Compare(r.End, pos) <= 0 {
+			continue // told twice
+		}
 		if len(p.keys.End) > 0 && bytes.Compare(r.Start, p.keys.End) >= 0 {
 			break
 		}
@@ -135,9 +138,10 @@ func (c *Client) cut(ctx context.Context, p *part, regions []Region) {
 			end, last = p.keys.End, true
 		}
 		n := piece(end)
-		n.region = *r
 		if r.Leader == 0 {
 			again = append(again, n)
+		} else {
+			n.region = *r
 		}
 		if last {
 			covered = true
@@ -156,12 +160,11 @@ func (c *Client) cut(ctx context.Context, p *part, regions []Region) {
 	}
 	p.sub.replace(p, pieces)
 	for _, n := range again {
-		n.region.ID = 0
 		n.note(ReasonLookup, "no region with a leader covers the range")
 		c.lookup.add(n, c.cfg.LookupPause)
 	}
 	for _, n := range pieces {
-		if n.region.ID != 0 && n.region.Leader != 0 {
+		if n.region.ID != 0 {
 			n.note(ReasonQueued, "")
 			c.storeFor(ctx, n.region.Leader).enqueue(n)
 		}

@@ -1,6 +1,7 @@
 package changes
 
 import (
+	"fmt"
 	"unsafe"
 
 	"github.com/tidemark/tidemark/pkg/errors"
@@ -37,7 +38,7 @@ func (m *matcher) apply(r *wireRow, out []model.RawChange) ([]model.RawChange, e
 	switch r.typ {
 	case rowCommitted:
 		if r.op != opPut && r.op != opDelete {
-			return out, errors.ErrUnknownKVEventType.New(r.op, "COMMITTED")
+			return out, errors.ErrUnknownKVEventType.New(fmt.Sprint(r.op), "COMMITTED")
 		}
 		if r.commitTs > m.startTs {
 			out = append(out, r.change(r.commitTs))
@@ -45,7 +46,7 @@ func (m *matcher) apply(r *wireRow, out []model.RawChange) ([]model.RawChange, e
 		return out, nil
 	case rowPrewrite:
 		if r.op != opPut && r.op != opDelete {
-			return out, errors.ErrUnknownKVEventType.New(r.op, "PREWRITE")
+			return out, errors.ErrUnknownKVEventType.New(fmt.Sprint(r.op), "PREWRITE")
 		}
 		m.prewrite(r)
 		return out, nil
@@ -61,7 +62,7 @@ func (m *matcher) apply(r *wireRow, out []model.RawChange) ([]model.RawChange, e
 	case rowInitialized:
 		return m.initialize(out), nil
 	}
-	return out, errors.ErrUnknownKVEventType.New(r.typ, "row")
+	return out, errors.ErrUnknownKVEventType.New(fmt.Sprint(r.typ), "row")
 }
 
 // prewrite keeps the row's values for its commit. Large transactions renew
@@ -89,7 +90,7 @@ func (m *matcher) commit(r *wireRow, out []model.RawChange) ([]model.RawChange, 
 		return out, nil
 	}
 	if !ok {
-		return out, errors.ErrPrewriteNotMatch.New(k.key, r.startTs, r.commitTs, "COMMIT", "")
+		return out, errors.ErrPrewriteNotMatch.New(fmt.Sprintf("%X", k.key), r.startTs, r.commitTs, "COMMIT", "")
 	}
 	delete(m.prewrites, k)
 	if r.commitTs > m.startTs {

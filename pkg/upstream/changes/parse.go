@@ -3,6 +3,7 @@ package changes
 import (
 	"encoding/binary"
 	"errors"
+	"math"
 
 	"github.com/tidemark/tidemark/pkg/model"
 )
@@ -80,8 +81,7 @@ func next(b []byte, f *field) ([]byte, error) {
 		return nil, errWire
 	}
 	b = b[n:]
-	f.num = int(tag >> 3)
-	f.body = nil
+	f.num, f.n, f.body = int(tag>>3), 0, nil
 	if f.num <= 0 {
 		return nil, errWire
 	}
@@ -172,11 +172,11 @@ func parseEvent(b []byte, e *wireEvent) error {
 		case 1:
 			e.regionID = f.n
 		case 3:
-			e.entries = f.body
+			e.entries, e.err, e.isErr, e.resolvedTs = f.body, nil, false, 0
 		case 5:
-			e.err, e.isErr = f.body, true
+			e.entries, e.err, e.isErr, e.resolvedTs = nil, f.body, true, 0
 		case 6:
-			e.resolvedTs = f.n
+			e.entries, e.err, e.isErr, e.resolvedTs = nil, nil, false, f.n
 		case 7:
 			e.requestID = f.n
 		}
@@ -265,9 +265,9 @@ func parseRow(b []byte, r *wireRow) error {
 		case 2:
 			r.commitTs = f.n
 		case 3:
-			r.typ = rowType(f.n)
+			r.typ = rowType(min(f.n, math.MaxUint8))
 		case 4:
-			r.op = uint8(f.n)
+			r.op = uint8(min(f.n, math.MaxUint8))
 		case 5:
 			r.keyOff, r.keyLen = end-len(f.body), len(f.body)
 		case 6:

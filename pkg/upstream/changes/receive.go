@@ -83,14 +83,12 @@ func (h *receiver) onRows(p *part, entries []byte) error {
 			continue
 		}
 		if out, err = p.match.apply(&r, out); err != nil {
-			h.end(p)
-			p.sub.fail(err)
+			p.sub.end(err)
 			return nil
 		}
 	}
-	if err := h.checkResolved(p, out); err != nil {
-		h.end(p)
-		p.sub.fail(err)
+	if err := checkResolved(p, out); err != nil {
+		p.sub.end(err)
 		return nil
 	}
 	if len(out) > 0 {
@@ -111,7 +109,7 @@ func (h *receiver) onRows(p *part, entries []byte) error {
 
 // checkResolved makes sure that the store keeps its promise: no commit at or
 // below a resolved-ts that it has sent.
-func (h *receiver) checkResolved(p *part, rows []model.RawChange) error {
+func checkResolved(p *part, rows []model.RawChange) error {
 	if len(rows) == 0 {
 		return nil
 	}
@@ -124,32 +122,24 @@ func (h *receiver) checkResolved(p *part, rows []model.RawChange) error {
 	return nil
 }
 
-// end takes a part off the stream; false when it was taken off already.
-func (h *receiver) end(p *part) bool {
-	ok := h.sm.ended(p)
-	if ok {
-		h.sm.st.scanEnded(p, false)
-	}
-	return ok
-}
-
 // regionError ends a request and decides what follows.
 func (h *receiver) regionError(p *part, body []byte) error {
 	var e cdcpb.Error
 	if err := e.Unmarshal(body); err != nil {
 		return fmt.Errorf("%w: %v", errWire, err)
 	}
-	if !h.end(p) {
-		return nil
+	if !h.sm.ended(p) {
+		return nil // deregistered meanwhile
 	}
+	h.sm.st.scanEnded(p, false)
 	c := h.sm.st.c
 	switch {
 	case e.Compatibility != nil:
-		p.sub.fail(cerrors.ErrVersionIncompatible.New("the store wants a client of version " + e.Compatibility.RequiredVersion))
+		p.sub.end(cerrors.ErrVersionIncompatible.New("the store wants a client of version " + e.Compatibility.RequiredVersion))
 	case e.ClusterIdMismatch != nil:
-		p.sub.fail(cerrors.ErrClusterIDMismatch.New(e.ClusterIdMismatch.Current, e.ClusterIdMismatch.Request))
+		p.sub.end(cerrors.ErrClusterIDMismatch.New(e.ClusterIdMismatch.Current, e.ClusterIdMismatch.Request))
 	case e.DuplicateRequest != nil:
-		p.sub.fail(cerrors.ErrEventFeedEventError.New(e.String()))
+		p.sub.end(cerrors.ErrEventFeedEventError.New(e.String()))
 	case e.ServerIsBusy != nil, e.Congested != nil:
 		p.attempts = max(p.attempts, 2) // 80 ms at least
 		c.retry(p, ReasonBusy, e.String())

@@ -2,6 +2,8 @@ package changes
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -9,6 +11,8 @@ import (
 	"github.com/pingcap/kvproto/pkg/kvrpcpb"
 	"github.com/pingcap/kvproto/pkg/metapb"
 	"go.uber.org/zap"
+
+	cerrors "github.com/tidemark/tidemark/pkg/errors"
 )
 
 const (
@@ -107,7 +111,7 @@ func (st *store) run(ctx context.Context) {
 		if !st.hasPending() {
 			continue
 		}
-		err := st.serve(ctx)
+		conn, err := st.serve(ctx)
 		if ctx.Err() != nil {
 			return
 		}
@@ -115,7 +119,7 @@ func (st *store) run(ctx context.Context) {
 			continue // idle
 		}
 		st.c.cfg.Logger.Warn("change stream of store ended", zap.Uint64("store", st.id), zap.Error(err))
-		st.giveBack(err)
+		st.giveBack(conn, err)
 		if !sleep(ctx, st.c.cfg.StorePause) {
 			return
 		}
@@ -128,25 +132,40 @@ func (st *store) hasPending() bool {
 	return len(st.urgent)+len(st.pending) > 0
 }
 
-// giveBack returns everything that waits here to the region lookup: the store
-// may have lost its regions meanwhile.
-func (st *store) giveBack(err error) {
+// giveBack returns everything that waits here, or was served by the ended
+// connection (nil when there was none), to the region lookup: the store may
+// have lost its regions meanwhile.
+func (st *store) giveBack(conn *connection, err error) {
 	st.mu.Lock()
 	parts := append(st.urgent, st.pending...)
-	st.urgent, st.pending, st.gone = nil, nil, nil
+	if conn != nil {
+		for _, sm := range conn.streams {
+			parts = append(parts, sm.takeAll()...)
+		}
+	}
+	for _, p := range parts {
+		p.scanning = false
+	}
+	st.urgent, st.pending = nil, nil
 	st.scans, st.bytes, st.limit = 0, 0, firstScans
 	st.mu.Unlock()
+	final := errors.Is(err, cerrors.ErrVersionIncompatible)
 	for _, p := range parts {
-		st.c.retry(p, ReasonStore, err.Error())
+		if final {
+			p.sub.end(err)
+		} else {
+			st.c.retry(p, ReasonStore, err.Error())
+		}
 	}
 }
 
 // serve connects and registers parts until the connection breaks, which is an
-// error, or nothing is left to serve for a while.
-func (st *store) serve(ctx context.Context) error {
+// error, or nothing is left to serve for a while. The connection that it
+// returns, if any, is closed: nothing is received any more.
+func (st *store) serve(ctx context.Context) (*connection, error) {
 	conn, err := st.connect(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	st.mu.Lock()
 	st.conn = conn
@@ -156,12 +175,7 @@ func (st *store) serve(ctx context.Context) error {
 	st.conn, st.gone = nil, nil
 	st.mu.Unlock()
 	conn.close()
-	for _, sm := range conn.streams {
-		for _, p := range sm.takeAll() {
-			st.c.retry(p, ReasonStore, "stream ended")
-		}
-	}
-	return err
+	return conn, err
 }
 
 // send registers and deregisters until the connection fails or idles.
@@ -205,13 +219,13 @@ func (st *store) flush(conn *connection) (held bool, err error) {
 			return false, err
 		}
 	}
+	refused := 0
 	for {
-		p, held := st.nextPart()
+		p := st.nextPart(&refused)
 		if p == nil {
-			return held, nil
+			return refused > 0, nil
 		}
 		if err := st.register(conn, p); err != nil {
-			st.c.retry(p, ReasonStore, err.Error())
 			return false, err
 		}
 	}
@@ -219,42 +233,50 @@ func (st *store) flush(conn *connection) (held bool, err error) {
 
 // nextPart takes the next part whose scan may start. Large scans run one or
 // two at a time, since their rows wait in memory for the last of them; while
-// scans turn out small, many run.
-func (st *store) nextPart() (p *part, held bool) {
+// scans turn out small, many run. The first refused parts were not admitted a
+// moment ago and are not asked about again.
+func (st *store) nextPart(refused *int) (p *part) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if len(st.urgent) > 0 {
 		p, st.urgent = st.urgent[0], st.urgent[1:]
 		st.beginScanLocked(p)
-		return p, false
+		return p
 	}
 	if st.scans >= st.limit || (st.bytes > scanBudget && st.scans > 0) {
-		return nil, false
+		return nil
 	}
-	for i, p := range st.pending {
-		if !st.admit(p.sub) {
-			held = true
+	var no *Subscription
+	for ; *refused < len(st.pending); *refused++ {
+		i := *refused
+		p := st.pending[i]
+		if p.sub == no || !st.admit(p.sub) {
+			no = p.sub
 			continue
 		}
 		if i == 0 {
 			st.pending = st.pending[1:]
 		} else {
-			st.pending = append(st.pending[:i:i], st.pending[i+1:]...)
+			st.pending = slices.Delete(st.pending, i, i+1)
 		}
 		st.beginScanLocked(p)
-		return p, false
+		return p
 	}
-	return nil, held
+	return nil
 }
 
-// admit asks the subscription's owner, once, whether it has room for history.
+// admit asks the subscription's owner, until it agrees, whether it has room
+// for history. A closed subscription goes on, to be dropped.
 func (st *store) admit(s *Subscription) bool {
-	if s.admitted || s.o.Admit == nil {
+	if s.o.Admit == nil || s.admitted.Load() || !s.alive() {
 		return true
 	}
-	late := time.Since(s.started) > st.c.cfg.AdmitTimeout && st.scans == 0
-	s.admitted = late || s.o.Admit()
-	return s.admitted
+	late := st.scans == 0 && time.Since(s.started) > st.c.cfg.AdmitTimeout
+	if !late && !s.o.Admit() {
+		return false
+	}
+	s.admitted.Store(true)
+	return true
 }
 
 func (st *store) beginScanLocked(p *part) {
@@ -302,7 +324,8 @@ func (st *store) scanGrew(p *part, n int64) {
 	st.mu.Unlock()
 }
 
-// register sends one part's request.
+// register sends one part's request. After an error the connection is of no
+// use any more, and the part waits for being given back.
 func (st *store) register(conn *connection, p *part) error {
 	if !p.sub.alive() {
 		st.scanEnded(p, false)
@@ -310,12 +333,12 @@ func (st *store) register(conn *connection, p *part) error {
 	}
 	sm, err := conn.assign(p)
 	if err != nil {
-		st.scanEnded(p, false)
+		st.enqueue(p)
 		return err
 	}
 	if !p.sub.alive() {
-		// Closed after its parts were collected: nobody else takes this one off.
-		sm.remove(p)
+		// Closed, maybe after its parts were collected.
+		sm.ended(p)
 		st.scanEnded(p, false)
 		return nil
 	}

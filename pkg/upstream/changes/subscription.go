@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"container/heap"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tikv/client-go/v2/util/codec"
@@ -17,9 +18,12 @@ type Subscription struct {
 	o   Options
 	all KeyRange // the span, encoded
 
-	// calls is held shared while the Consumer is called, and alone to close.
-	calls  sync.RWMutex
-	closed bool // guarded by calls
+	// calls is held shared while the Consumer is called, and alone to end the
+	// subscription.
+	calls    sync.RWMutex
+	closed   atomic.Bool // set under calls
+	admitted atomic.Bool
+	started  time.Time
 	// announce makes OnResolved calls one at a time.
 	announce sync.Mutex
 
@@ -27,9 +31,6 @@ type Subscription struct {
 	ranges   rangeHeap // the parts of the span, least resolved-ts first
 	resolved uint64    // last announced, at first StartTs
 	advanced time.Time // when resolved rose last
-	started  time.Time
-	admitted bool
-	dead     bool
 }
 
 // part is one range of a span, and the region that serves it. A part belongs
@@ -38,21 +39,20 @@ type Subscription struct {
 type part struct {
 	sub      *Subscription
 	keys     KeyRange // encoded
-	pos      int      // in the heap; -1 when out of it
+	pos      int      // in the heap; guarded by sub.mu
 	resolved uint64   // guarded by sub.mu
 	ready    bool     // initialized in its present registration; guarded by sub.mu
 	reason   Reason   // guarded by sub.mu
 	detail   string   // guarded by sub.mu
 	since    time.Time
-	region   Region // guarded by sub.mu; ID 0 while it is looked up
-	attempts int    // failures in a row; owned by who holds the part
-	cleaned  time.Time
+	cleaned  time.Time // when its locks were resolved last; guarded by sub.mu
+	region   Region    // never changes; ID 0 when it has to be looked up
+	attempts int       // failures in a row; owned by who holds the part
+	lane     uint64    // on its stream; written under sub.mu by who holds the part
 
-	// The rest belongs to the stream that serves the part.
-	lane     uint64
-	match    matcher
-	scanned  int64 // bytes of history received
-	scanning bool  // counted in the store's running scans
+	match    matcher // belongs to the receiver of the stream that serves the part
+	scanned  int64   // bytes of history received; guarded by the store's mu
+	scanning bool    // counted in the store's running scans; guarded by the store's mu
 }
 
 func newSubscription(c *Client, o Options) *Subscription {
@@ -69,14 +69,21 @@ func newSubscription(c *Client, o Options) *Subscription {
 
 // Close ends the subscription. After it returns no further call reaches the Consumer.
 func (s *Subscription) Close() {
+	s.end(nil)
+}
+
+// end ends the subscription for good; the consumer is told the error, if any,
+// and nothing after it.
+func (s *Subscription) end(err error) {
 	s.calls.Lock()
-	was := s.closed
-	s.closed = true
-	s.calls.Unlock()
-	if was {
-		return
+	was := s.closed.Swap(true)
+	if !was && err != nil {
+		s.o.Consumer.OnError(err)
 	}
-	s.c.forget(s)
+	s.calls.Unlock()
+	if !was {
+		s.c.forget(s)
+	}
 }
 
 // Status is a snapshot of the progress.
@@ -89,17 +96,15 @@ func (s *Subscription) Status() Status {
 			st.Initialized++
 		}
 	}
-	if s.dead || len(s.ranges) == 0 {
+	if !s.alive() {
 		st.Reason = ReasonClosed
 		return st
 	}
 	slowest := s.ranges[0]
-	if st.Initialized < st.Regions && slowest.ready {
-		for _, p := range s.ranges {
-			if !p.ready {
-				slowest = p
-				break
-			}
+	for _, p := range s.ranges {
+		// Among equals, one that is not served yet tells more.
+		if slowest.ready && !p.ready && p.resolved == slowest.resolved {
+			slowest = p
 		}
 	}
 	st.Slowest, st.Reason, st.Detail, st.Since = slowest.region.ID, slowest.reason, slowest.detail, slowest.since
@@ -110,38 +115,23 @@ func (s *Subscription) Status() Status {
 func (s *Subscription) deliver(rows []model.RawChange) {
 	s.calls.RLock()
 	defer s.calls.RUnlock()
-	if !s.closed {
+	if s.alive() {
 		s.o.Consumer.OnRows(rows)
 	}
-}
-
-// fail ends the subscription for good.
-func (s *Subscription) fail(err error) {
-	s.mu.Lock()
-	was := s.dead
-	s.dead = true
-	s.mu.Unlock()
-	if was {
-		return
-	}
-	s.calls.RLock()
-	closed := s.closed
-	if !closed {
-		s.o.Consumer.OnError(err)
-	}
-	s.calls.RUnlock()
-	s.c.forget(s)
 }
 
 // advance records the resolved-ts of a part and announces the span's when it
 // rose. One that goes back is ignored.
 func (s *Subscription) advance(p *part, ts uint64) {
 	s.mu.Lock()
-	if p.pos < 0 || ts <= p.resolved || s.dead {
+	if ts <= p.resolved {
 		s.mu.Unlock()
 		return
 	}
 	p.resolved = ts
+	if p.reason == ReasonLock {
+		p.reason, p.since, p.detail = ReasonLive, s.c.coarseNow(), ""
+	}
 	if len(s.ranges) > 1 {
 		heap.Fix(&s.ranges, p.pos)
 	}
@@ -157,7 +147,7 @@ func (s *Subscription) announceResolved() {
 	defer s.announce.Unlock()
 	s.mu.Lock()
 	least := s.ranges[0].resolved
-	rose := least > s.resolved && !s.dead
+	rose := least > s.resolved
 	if rose {
 		s.resolved = least
 		s.advanced = s.c.coarseNow()
@@ -168,34 +158,21 @@ func (s *Subscription) announceResolved() {
 	}
 	s.calls.RLock()
 	defer s.calls.RUnlock()
-	if !s.closed {
+	if s.alive() {
 		s.o.Consumer.OnResolved(least)
 	}
 }
 
 // alive tells whether anybody still wants the subscription.
-func (s *Subscription) alive() bool {
-	s.mu.Lock()
-	dead := s.dead
-	s.mu.Unlock()
-	if dead {
-		return false
-	}
-	s.calls.RLock()
-	defer s.calls.RUnlock()
-	return !s.closed
-}
+func (s *Subscription) alive() bool { return !s.closed.Load() }
 
 // replace puts parts in the place of one that covers the same keys.
 func (s *Subscription) replace(old *part, parts []*part) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if old.pos < 0 {
-		return
-	}
 	heap.Remove(&s.ranges, old.pos)
 	for _, p := range parts {
-		p.resolved = old.resolved
+		p.resolved, p.cleaned = old.resolved, old.cleaned
 		heap.Push(&s.ranges, p)
 	}
 }
@@ -247,6 +224,5 @@ func (h *rangeHeap) Pop() any {
 	p := old[len(old)-1]
 	old[len(old)-1] = nil
 	*h = old[:len(old)-1]
-	p.pos = -1
 	return p
 }
