@@ -50,10 +50,7 @@ func (e *ddlExecutor) execute(ctx context.Context, ev *model.DDLEvent) error {
 
 	query := ev.Query
 	if e.settings.hasVectorType && !e.server.supportsVector() {
-		var err error
-		if query, err = withoutVectors(query); err != nil {
-			return ddlError(ev, err)
-		}
+		query = withoutVectors(query)
 	}
 	if !e.server.isTiDB {
 		return e.run(ctx, ev, query)

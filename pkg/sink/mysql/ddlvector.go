@@ -1,53 +1,56 @@
 package mysql
 
-import (
-	"strings"
-
-	"github.com/pingcap/tidb/pkg/parser"
-	"github.com/pingcap/tidb/pkg/parser/ast"
-	"github.com/pingcap/tidb/pkg/parser/format"
-	timysql "github.com/pingcap/tidb/pkg/parser/mysql"
-	"github.com/pingcap/tidb/pkg/parser/types"
-
-	// The parser makes literals through this package's hooks.
-	_ "github.com/pingcap/tidb/pkg/types/parser_driver"
-)
+import "strings"
 
 // withoutVectors turns VECTOR columns of a statement into LONGTEXT, for
-// databases that do not know the type.
-func withoutVectors(query string) (string, error) {
-	stmt, err := parser.New().ParseOneStmt(query, "", "")
-	if err != nil {
-		return "", err
-	}
-	changed := false
-	column := func(c *ast.ColumnDef) {
-		if c.Tp != nil && c.Tp.GetType() == timysql.TypeTiDBVectorFloat32 {
-			c.Tp = types.NewFieldType(timysql.TypeLongBlob)
-			c.Tp.SetCharset(timysql.UTF8MB4Charset)
-			c.Tp.SetCollate(timysql.UTF8MB4DefaultCollation)
-			changed = true
-		}
-	}
-	switch s := stmt.(type) {
-	case *ast.CreateTableStmt:
-		for _, c := range s.Cols {
-			column(c)
-		}
-	case *ast.AlterTableStmt:
-		for _, spec := range s.Specs {
-			for _, c := range spec.NewColumns {
-				column(c)
+// databases that do not know the type. The statement is in the normal form of
+// DDL events: the type stands behind the column's quoted name.
+func withoutVectors(query string) string {
+	const word = "VECTOR"
+	var out strings.Builder
+	done := 0         // how much of the query is in out
+	last := byte(' ') // the last character that is no blank
+	for i := 0; i < len(query); {
+		c := query[i]
+		switch {
+		case c == '\'' || c == '"' || c == '`':
+			i = endOfQuote(query, i)
+			last = c
+			continue
+		case last == '`' && len(query)-i >= len(word) && strings.EqualFold(query[i:i+len(word)], word) && !isWordByte(query, i+len(word)):
+			out.WriteString(query[done:i])
+			out.WriteString("LONGTEXT")
+			i += len(word)
+			if size := strings.IndexByte(query[i:], ')'); size > 0 && query[i] == '(' {
+				i += size + 1
 			}
+			done, last = i, ' '
+			continue
+		case c != ' ':
+			last = c
+		}
+		i++
+	}
+	return out.String() + query[done:]
+}
+
+// endOfQuote returns the position behind the quoted piece that starts at i. A
+// doubled quote reads as two pieces side by side, which is as good.
+func endOfQuote(s string, i int) int {
+	quote := s[i]
+	for i++; i < len(s) && s[i] != quote; i++ {
+		if s[i] == '\\' && quote != '`' {
+			i++
 		}
 	}
-	if !changed {
-		return query, nil
+	return min(i+1, len(s))
+}
+
+// isWordByte tells whether a word goes on at i.
+func isWordByte(s string, i int) bool {
+	if i >= len(s) {
+		return false
 	}
-	var b strings.Builder
-	flags := format.DefaultRestoreFlags | format.RestoreTiDBSpecialComment | format.RestoreStringEscapeBackslash
-	if err := stmt.Restore(format.NewRestoreCtx(flags, &b)); err != nil {
-		return "", err
-	}
-	return b.String(), nil
+	c := s[i]
+	return c == '_' || c == '$' || c >= 0x80 || '0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'z'
 }

@@ -353,3 +353,9 @@ func contents(t testing.TB, db *sql.DB, query string) []string {
 	require.NoError(t, rows.Err())
 	return out
 }
+
+// How long conditions may take to come true, and how often they are looked at.
+const (
+	eventually = 30 * time.Second
+	tick       = 2 * time.Millisecond
+)
