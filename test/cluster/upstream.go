@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"path/filepath"
 	"strconv"
 	"syscall"
@@ -87,6 +88,39 @@ func StartUpstream(ctx context.Context, o UpstreamOptions) (*Upstream, error) {
 
 // Close stops the cluster.
 func (u *Upstream) Close() { _ = u.proc.signal(syscall.SIGTERM, 20*time.Second) }
+
+// RestartPD takes PD away for a second and returns when it is back.
+func (u *Upstream) RestartPD(ctx context.Context) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u.PD+"/playground/restart-pd?down=1s", nil)
+	if err != nil {
+		return err
+	}
+	if err := discard(http.DefaultClient.Do(req)); err != nil {
+		return err
+	}
+	gone := false
+	return until(ctx, "PD to be back", func() (bool, error) {
+		get, err := http.NewRequestWithContext(ctx, http.MethodGet, u.PD+"/pd/api/v1/version", nil)
+		if err != nil {
+			return false, err
+		}
+		err = discard(http.DefaultClient.Do(get))
+		gone = gone || err != nil
+		return gone && err == nil, err
+	})
+}
+
+// discard checks an answer that has nothing to say but its status.
+func discard(resp *http.Response, err error) error {
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode >= 300 {
+		return fmt.Errorf("%s: %s", resp.Request.URL.Path, resp.Status)
+	}
+	return nil
+}
 
 // Usage returns what the cluster's process has used.
 func (u *Upstream) Usage() (Usage, error) { return usage(u.proc.cmd.Process.Pid) }

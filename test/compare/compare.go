@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"fmt"
 	"sort"
 	"strconv"
@@ -61,12 +62,12 @@ func Databases(ctx context.Context, up, down *sql.DB, o Options) (*Result, error
 	if err != nil {
 		return nil, fmt.Errorf("upstream: %w", err)
 	}
-	defer func() { _ = uc.Close() }()
+	defer discard(uc)
 	dc, err := conn(ctx, down, 0)
 	if err != nil {
 		return nil, fmt.Errorf("downstream: %w", err)
 	}
-	defer func() { _ = dc.Close() }()
+	defer discard(dc)
 
 	res := &Result{}
 	for _, schema := range o.Schemas {
@@ -94,6 +95,13 @@ func conn(ctx context.Context, db *sql.DB, ts uint64) (*sql.Conn, error) {
 		}
 	}
 	return c, nil
+}
+
+// discard closes a session for good, so that nobody gets it from the pool with
+// its snapshot still set.
+func discard(c *sql.Conn) {
+	_ = c.Raw(func(any) error { return driver.ErrBadConn })
+	_ = c.Close()
 }
 
 func compareSchema(ctx context.Context, uc, dc *sql.Conn, schema string, o *Options, res *Result) error {
@@ -163,7 +171,7 @@ func tables(ctx context.Context, c *sql.Conn, schema string) ([]string, error) {
 // table is the content of one table: rows as text, sorted.
 type table struct {
 	columns []string
-	floats  []bool
+	norms   []func(string) string
 	rows    []string
 }
 
@@ -223,8 +231,7 @@ func read(ctx context.Context, c *sql.Conn, schema, name string) (*table, error)
 	raw := make([]sql.RawBytes, len(types))
 	for i, ct := range types {
 		t.columns = append(t.columns, ct.Name())
-		n := ct.DatabaseTypeName()
-		t.floats = append(t.floats, n == "FLOAT" || n == "DOUBLE")
+		t.norms = append(t.norms, normalizer(ct.DatabaseTypeName()))
 		dest[i] = &raw[i]
 	}
 	var buf bytes.Buffer
@@ -234,7 +241,7 @@ func read(ctx context.Context, c *sql.Conn, schema, name string) (*table, error)
 		}
 		buf.Reset()
 		for i, v := range raw {
-			writeCell(&buf, v, t.floats[i])
+			writeCell(&buf, v, t.norms[i])
 		}
 		t.rows = append(t.rows, buf.String())
 	}
@@ -242,21 +249,42 @@ func read(ctx context.Context, c *sql.Conn, schema, name string) (*table, error)
 	return t, rows.Err()
 }
 
-// writeCell renders one value. Floats are parsed, because servers print the
-// same number differently.
-func writeCell(buf *bytes.Buffer, v sql.RawBytes, float bool) {
+// normalizer returns what makes the texts of equal values equal for types
+// that servers print differently: floats, and integers with ZEROFILL, which
+// TiDB does not pad. nil leaves the text as it is.
+func normalizer(columnType string) func(string) string {
+	switch {
+	case columnType == "FLOAT" || columnType == "DOUBLE":
+		return func(s string) string {
+			f, err := strconv.ParseFloat(s, 64)
+			if err != nil {
+				return s
+			}
+			return strconv.FormatFloat(f, 'g', 6, 64)
+		}
+	case strings.HasSuffix(columnType, "INT"):
+		return func(s string) string {
+			if t := strings.TrimLeft(s, "0"); t != "" {
+				return t
+			}
+			return "0"
+		}
+	}
+	return nil
+}
+
+// writeCell renders one value.
+func writeCell(buf *bytes.Buffer, v sql.RawBytes, norm func(string) string) {
 	if v == nil {
 		buf.WriteString("NULL|")
 		return
 	}
-	if float {
-		if f, err := strconv.ParseFloat(string(v), 64); err == nil {
-			fmt.Fprintf(buf, "%.6g|", f)
-			return
-		}
-	}
 	buf.WriteByte('=')
-	buf.Write(v)
+	if norm != nil {
+		buf.WriteString(norm(string(v)))
+	} else {
+		buf.Write(v)
+	}
 	buf.WriteByte('|')
 }
 

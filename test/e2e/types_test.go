@@ -62,7 +62,7 @@ func typeGroups() []typeGroup {
 		{name: "jsons", cols: "a JSON, b JSON",
 			rows: []string{
 				`'{"a": 1, "b": [1, 2.5, null, true, "x"], "ü": "漢😀"}','[]'`, `'"text"','null'`, "NULL,NULL",
-				`'{"q": "it\\'s \\\\ \\"x\\""}','123456789012345678'`, `'{}','[{"deep": {"er": [[[]]]}}]'`}},
+				`'{"q": "it\'s \\\\ \\"x\\""}','123456789012345678'`, `'{}','[{"deep": {"er": [[[]]]}}]'`}},
 		{name: "vectors", cols: "a VECTOR(3), b VECTOR", rows: []string{"'[1,2.5,-3]','[0.1]'", "NULL,NULL", "'[0,0,0]','[1,2,3,4,5,6,7,8]'"}},
 		{name: "generated", cols: "n INT, s INT GENERATED ALWAYS AS (n * 2) STORED, v INT GENERATED ALWAYS AS (n + 1) VIRTUAL, KEY (v)",
 			rows: []string{"1,DEFAULT,DEFAULT", "-5,DEFAULT,DEFAULT", "NULL,DEFAULT,DEFAULT"}},
