@@ -22,6 +22,8 @@ type fakeServer struct {
 	texts  []string
 	dials  int
 	answer func(text string) error // nil accepts everything
+	// discard keeps no statements and asks nothing.
+	discard bool
 }
 
 func (f *fakeServer) Connect(context.Context) (driver.Conn, error) {
@@ -34,6 +36,9 @@ func (f *fakeServer) Connect(context.Context) (driver.Conn, error) {
 func (f *fakeServer) Driver() driver.Driver { return nil }
 
 func (f *fakeServer) exec(text string) error {
+	if f.discard {
+		return nil
+	}
 	f.mu.Lock()
 	f.texts = append(f.texts, strings.Clone(text))
 	answer := f.answer
