@@ -18,7 +18,7 @@ import (
 // what is stored, and want it fresh.
 const (
 	flushGapMin     = 100 * time.Millisecond
-	flushGapPerFeed = 20 * time.Millisecond
+	flushGapPerFeed = 10 * time.Millisecond
 	flushGapMax     = time.Second
 )
 
