@@ -29,7 +29,7 @@ func (v *FeedView) checkpoint() uint64 {
 func (f *feed) publish() {
 	v := &FeedView{ID: f.id, Info: f.info, Status: f.stored.Status, ResolvedTs: f.resolved}
 	if r := f.run; r != nil {
-		v.Tasks, v.Scheduled = r.taskViews(), r.scheduled()
+		v.Tasks, v.Scheduled = r.taskViews(), r.settled
 		v.LastSyncedTs, v.PullerResolvedTs = r.synced()
 	}
 	v.Stalled = f.stall(f.o.clock())

@@ -41,6 +41,7 @@ type run struct {
 	failure error // of loading or of a DDL
 
 	barrier uint64
+	settled bool // every table has been placed and confirmed once
 	seq     uint64
 	place   map[int64]model.CaptureID
 	works   map[model.CaptureID]*work
@@ -207,6 +208,7 @@ func (r *run) advance() {
 	if !r.scheduled() {
 		return
 	}
+	r.settled = true
 	checkpoint, resolved := r.barrier, uint64(math.MaxUint64)
 	for _, w := range r.works {
 		if w.tables > 0 {

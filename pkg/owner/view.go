@@ -38,8 +38,8 @@ type FeedView struct {
 	ResolvedTs uint64
 	// Tasks are the tables per capture, sorted by capture id.
 	Tasks []Task
-	// Scheduled says that every table has a place and its capture has
-	// confirmed it.
+	// Scheduled says that every table has found its place since the changefeed
+	// began to run here. A table that a DDL adds later does not change it.
 	Scheduled bool
 	// Stalled says why the checkpoint stands still; nil while it moves.
 	Stalled *model.Stall
