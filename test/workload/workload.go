@@ -204,6 +204,10 @@ func expected(err error) bool {
 	switch e.Number {
 	case 1062, 1205, 1213, 9007, 8002, 8022, 8027, 8028, 1146, 1054, 1049, 1051, 8141, 1526, 1136, 1364, 1406, 3140, 1265, 1264, 1366, 1292:
 		return true
+	case 8229, 9001, 9002, 9003, 9004, 9005: // PD or the store does not answer
+		return true
+	case 1105: // unclassified; PD restarts show in it
+		return strings.Contains(e.Message, "aborts txn") || strings.Contains(e.Message, "pd:") || strings.Contains(e.Message, "PD ")
 	}
 	return false
 }
