@@ -207,7 +207,7 @@ func expected(err error) bool {
 	case 8229, 9001, 9002, 9003, 9004, 9005: // PD or the store does not answer
 		return true
 	case 1105: // unclassified; PD restarts show in it
-		return strings.Contains(e.Message, "aborts txn") || strings.Contains(e.Message, "pd:") || strings.Contains(e.Message, "PD ")
+		return strings.Contains(e.Message, "aborts txn") || strings.Contains(e.Message, "pd:") || strings.Contains(e.Message, "TSO")
 	}
 	return false
 }
