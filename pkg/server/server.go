@@ -77,13 +77,14 @@ type Server struct {
 	sorter    *sorter.Engine
 	location  *time.Location
 	gcService string
+	linger    *linger
 }
 
 // New makes a server; nothing happens before Run.
 func New(o Options) *Server {
 	return &Server{
 		o: o, logger: o.Logger, hub: peer.NewHub(o.Logger), metrics: owner.NewMetrics(o.Registry),
-		stopping: make(chan struct{}),
+		stopping: make(chan struct{}), linger: newLinger(),
 	}
 }
 
@@ -215,6 +216,7 @@ func (s *Server) connect(ctx context.Context) (err error) {
 // disconnect closes what connect opened, in the reverse order.
 func (s *Server) disconnect() {
 	s.ready.Store(false)
+	s.linger.close()
 	if s.sorter != nil {
 		if err := s.sorter.Close(); err != nil {
 			s.logger.Warn("closing the sorter failed", zap.Error(err))

@@ -65,14 +65,16 @@ func (s *Server) probe(ctx context.Context, t service.Target) error {
 }
 
 // tablesAt lists the tables that a changefeed starting at ts begins with: a
-// DDL at ts itself is still to come for it. The owner finds the schema loaded.
+// DDL at ts itself is still to come for it. The schema stays loaded for a
+// while after the release, so that the owner finds it.
 func (s *Server) tablesAt(ctx context.Context, ts uint64) ([]*model.Table, func(), error) {
 	ts -= min(ts, 1)
 	lease, err := s.schemas.Acquire(ctx, ts)
 	if err != nil {
 		return nil, nil, err
 	}
-	return lease.Store().Tables(ts), lease.Release, nil
+	release := func() { s.linger.after(leaseLinger, lease.Release) }
+	return lease.Store().Tables(ts), release, nil
 }
 
 // dialPD connects to the PD cluster that a request names.
