@@ -23,8 +23,8 @@ func (u *Upstream) SetServiceSafePoint(ctx context.Context, serviceID string, tt
 	var least uint64
 	err := retry(ctx, safePointTries, safePointBackoff, safePointMaxPause, func() error {
 		var err error
-		// Classic clusters keep service safepoints; barriers are per keyspace.
-		least, err = u.pd.UpdateServiceGCSafePoint(ctx, serviceID, ttlSeconds, ts) //nolint:staticcheck
+		//lint:ignore SA1019 classic clusters keep service safepoints; barriers are per keyspace
+		least, err = u.pd.UpdateServiceGCSafePoint(ctx, serviceID, ttlSeconds, ts)
 		if err != nil {
 			u.cfg.Logger.Warn("cannot set the service GC safepoint",
 				zap.String("service", serviceID), zap.Uint64("ts", ts), zap.Error(err))

@@ -17,8 +17,6 @@ type typeGroup struct {
 	name string
 	cols string   // column definitions after the key
 	rows []string // value lists, without the key
-	// only names the downstream kind that can hold the types; "" means all.
-	only string
 }
 
 func typeGroups() []typeGroup {

@@ -43,6 +43,7 @@ func requireSame(t *testing.T, want *cdcpb.ChangeDataEvent, data []byte) {
 		e := got.events[i]
 		require.Equal(t, w.RegionId, e.regionID)
 		require.Equal(t, w.RequestId, e.requestID)
+		//lint:ignore SA1019 old stores send it
 		require.Equal(t, w.GetResolvedTs(), e.resolvedTs) //nolint:staticcheck // old stores send it
 		require.Equal(t, w.GetError() != nil, e.isErr)
 		require.Equal(t, w.GetEntries() != nil, e.entries != nil)
