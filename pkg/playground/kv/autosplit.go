@@ -73,10 +73,7 @@ func (s *splitter) measure(ctx context.Context, r *region) (size regionSize, key
 	defer txn.Discard()
 	opts := badger.DefaultIteratorOptions
 	opts.AllVersions = true
-	it := s.db.iterator(ctx, txn, opts)
-	if it == nil {
-		return size, nil
-	}
+	it := txn.NewIterator(opts)
 	defer it.Close()
 	var part regionSize
 	var last []byte

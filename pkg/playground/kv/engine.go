@@ -3,6 +3,7 @@ package kv
 import (
 	"context"
 	"encoding/binary"
+	"hash/maphash"
 	"math"
 	"os"
 	"path/filepath"
@@ -21,7 +22,7 @@ const (
 	// oneBlock is more than a table holds.
 	oneBlock = 1 << 30
 	// flushSettle is how long badger may take at the end of a flush, after the new table is visible.
-	flushSettle = 20 * time.Millisecond
+	flushSettle = 200 * time.Millisecond
 )
 
 // markKey is written for the sake of writing. Its metadata are those of no transaction, so no reader takes it for data.
@@ -33,13 +34,20 @@ var markKey = []byte{0}
 //     them that has any. There are no compactions here, so old versions are never removed either.
 //   - A read at a timestamp that meets a collision in a table's hash index returns the newest version instead. Only
 //     keys in different blocks of a table collide, so every table has a single block.
-//   - An iterator that sees one version of a key from two sources, as around the end of a flush, takes it for the last
-//     one. See iterator here, and recentKeys for the other occasion.
+//   - An iterator that merges two sources expects all versions in one to be newer than all in the other, and takes the
+//     first for which that is not so for the last. A write buffer has two sources while what was written is not merged
+//     into its list, and so has every key around the end of a flush. See write and iterator.
 //
 // Values are neither compressed nor cached, so what an iterator returns points into memory-mapped tables and write
 // buffers and stays valid as long as its transaction. The change-feed scan relies on it.
 type engine struct {
 	*badger.DB
+
+	// writing serialises writes and the making of iterators.
+	writing sync.Mutex
+	recent  recentKeys
+	maxTs   uint64 // the greatest version written
+	merged  bool   // nothing but marks was written since the last time that all was merged
 
 	mu     sync.Mutex
 	tables int // when it was last looked
@@ -74,30 +82,44 @@ func openEngine(dir string, memTableBytes int64) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &engine{DB: db}, nil
+	return &engine{DB: db, recent: newRecentKeys()}, nil
 }
 
-// iterator returns an iterator that was not made while a flush ended: then both the write buffer and its table would be
-// its sources. It returns nil when the context ends.
-func (e *engine) iterator(ctx context.Context, txn *badger.Txn, opts badger.IteratorOptions) *badger.Iterator {
+// iterator returns an iterator that finds all versions. It returns nil when the context ends.
+func (e *engine) iterator(ctx context.Context, txn *badger.Txn, opts badger.IteratorOptions) (*badger.Iterator, error) {
 	for {
-		wait := e.settling()
-		if wait <= 0 {
-			it := txn.NewIterator(opts)
-			if e.settling() <= 0 {
-				return it
+		if wait := e.settling(); wait > 0 {
+			timer := time.NewTimer(wait)
+			select {
+			case <-ctx.Done():
+				timer.Stop()
+				return nil, ctx.Err()
+			case <-timer.C:
 			}
-			it.Close()
-			continue
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return nil
-		case <-timer.C:
+		it, err := e.tryIterator(txn, opts)
+		if it != nil || err != nil {
+			return it, err
 		}
 	}
+}
+
+// tryIterator returns nil when a flush ended meanwhile.
+func (e *engine) tryIterator(txn *badger.Txn, opts badger.IteratorOptions) (*badger.Iterator, error) {
+	e.writing.Lock()
+	defer e.writing.Unlock()
+	if err := e.merge(); err != nil {
+		return nil, err
+	}
+	if e.settling() > 0 {
+		return nil, nil
+	}
+	it := txn.NewIterator(opts)
+	if e.settling() > 0 {
+		it.Close()
+		return nil, nil
+	}
+	return it, nil
 }
 
 // settling returns how long it takes until the newest table is certain to have replaced its write buffer.
@@ -112,16 +134,53 @@ func (e *engine) settling() time.Duration {
 	return flushSettle - now.Sub(e.since)
 }
 
-// mark writes nothing of interest.
-func (e *engine) mark(version uint64) error {
-	return e.write([]*badger.Entry{{Key: y.KeyWithTs(markKey, version), UserMeta: mvcc.NewDBUserMeta(0, 0)}})
-}
-
 // write writes all entries or none, also when the process is killed. No key may be in it twice.
 func (e *engine) write(entries []*badger.Entry) error {
+	e.writing.Lock()
+	defer e.writing.Unlock()
+	if e.recent.overlap(entries) {
+		// A flush or a reader must not meet a key in two writes that are not merged yet.
+		if err := e.merge(); err != nil {
+			return err
+		}
+	}
+	e.recent.add(entries)
+	for _, entry := range entries {
+		e.maxTs = max(e.maxTs, entry.Key.Version)
+	}
+	e.merged = false
+	return e.update(entries)
+}
+
+// merge has all that was written merged into the write buffer's list: marks push it through badger's queues.
+func (e *engine) merge() error {
+	if e.merged {
+		return nil
+	}
+	for range pendingWrites {
+		mark := &badger.Entry{Key: y.KeyWithTs(markKey, e.maxTs), UserMeta: mvcc.NewDBUserMeta(0, 0)}
+		if err := e.update([]*badger.Entry{mark}); err != nil {
+			return err
+		}
+	}
+	e.recent.clear()
+	e.merged = true
+	return nil
+}
+
+// start prepares for writes at and above ts. Badger notes where to replay its log from with the first write after a
+// start only, so there must be one.
+func (e *engine) start(ts uint64) error {
+	e.writing.Lock()
+	defer e.writing.Unlock()
+	e.maxTs = ts
+	return e.merge()
+}
+
+func (e *engine) update(entries []*badger.Entry) error {
 	return e.Update(func(txn *badger.Txn) error {
-		for _, e := range entries {
-			if err := txn.SetEntry(e); err != nil {
+		for _, entry := range entries {
+			if err := txn.SetEntry(entry); err != nil {
 				return err
 			}
 		}
@@ -162,3 +221,54 @@ func dataVersion(meta []byte, version uint64) (startTs, source uint64, ok bool) 
 func appendUint64(b []byte, v uint64) []byte { return binary.LittleEndian.AppendUint64(b, v) }
 
 func readUint64(b []byte) uint64 { return binary.LittleEndian.Uint64(b) }
+
+// pendingWrites is how many writes badger can have acknowledged without having merged them.
+const pendingWrites = 3
+
+// recentKeysKeep is the size up to which a set is cleared for reuse; clearing takes as long as it was ever large.
+const recentKeysKeep = 4096
+
+// recentKeys remembers the keys of the last few writes to the engine.
+type recentKeys struct {
+	seed maphash.Seed
+	sets [pendingWrites]map[uint64]struct{}
+	next int
+}
+
+func newRecentKeys() recentKeys {
+	r := recentKeys{seed: maphash.MakeSeed()}
+	for i := range r.sets {
+		r.sets[i] = make(map[uint64]struct{})
+	}
+	return r
+}
+
+func (r *recentKeys) overlap(entries []*badger.Entry) bool {
+	for _, e := range entries {
+		h := maphash.Bytes(r.seed, e.Key.UserKey)
+		for _, set := range r.sets {
+			if _, ok := set[h]; ok {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (r *recentKeys) add(entries []*badger.Entry) {
+	if len(r.sets[r.next]) > recentKeysKeep {
+		r.sets[r.next] = make(map[uint64]struct{})
+	}
+	set := r.sets[r.next]
+	r.next = (r.next + 1) % len(r.sets)
+	clear(set)
+	for _, e := range entries {
+		set[maphash.Bytes(r.seed, e.Key.UserKey)] = struct{}{}
+	}
+}
+
+func (r *recentKeys) clear() {
+	for _, set := range r.sets {
+		clear(set)
+	}
+}

@@ -120,7 +120,7 @@ func TestFeedRollback(t *testing.T) {
 
 // TestFeedUnderTorture runs random transactions of all kinds while regions split and merge and streams break.
 func TestFeedUnderTorture(t *testing.T) {
-	c := newCluster(t, func(o *Options) { o.MemTableBytes = 1 << 20 })
+	c := newCluster(t, func(o *Options) { o.MemTableBytes = 4 << 20 })
 	client := c.client()
 	start := c.pd.ts(t)
 	feeds := []*feedClient{

@@ -10,6 +10,8 @@ import (
 
 	"github.com/pingcap/kvproto/pkg/cdcpb"
 	"github.com/pingcap/kvproto/pkg/kvrpcpb"
+	"github.com/pingcap/tidb/pkg/store/mockstore/unistore/tikv/mvcc"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -63,9 +65,6 @@ type feedClient struct {
 	mu       sync.Mutex
 	rows     map[rowID]committedRow
 	problems []string
-	via map[rowID]string
-	disputed []string
-	disputedIDs []rowID
 	waiting  []feedSpan
 	active   map[uint64]*registration
 	lastID   uint64
@@ -84,7 +83,7 @@ func newFeedClient(t testing.TB, c *cluster, start, end []byte, startTs uint64, 
 	require.NoError(t, err)
 	f := &feedClient{
 		store: c.store, conn: conn, startTs: startTs, version: "8.5.3",
-		rows: make(map[rowID]committedRow), via: map[rowID]string{}, active: make(map[uint64]*registration), errors: make(map[string]int),
+		rows: make(map[rowID]committedRow), active: make(map[uint64]*registration), errors: make(map[string]int),
 		waiting: []feedSpan{{start: encodeKey(start), end: encodeKey(end), resolved: startTs}},
 		done:    make(chan struct{}), cut: func() {},
 	}
@@ -326,11 +325,8 @@ func (f *feedClient) emit(r *registration, row *cdcpb.Event_Row) {
 	id := rowID{row.CommitTs, row.StartTs, string(row.Key)}
 	if before, ok := f.rows[id]; ok && before != got {
 		f.problem("two versions: %v and %v", before, got)
-		f.disputed = append(f.disputed, fmt.Sprintf("%v by %s, then %v by %v", before, f.via[id], got, row.Type))
-		f.disputedIDs = append(f.disputedIDs, id)
 	}
 	f.rows[id] = got
-	f.via[id] = row.Type.String()
 }
 
 func errorName(e *cdcpb.Error) string {
@@ -357,7 +353,8 @@ func errorName(e *cdcpb.Error) string {
 func (c *cluster) versions(start, end []byte, after, upTo uint64) map[rowID]committedRow {
 	txn := c.store.db.NewTransaction(false)
 	defer txn.Discard()
-	it := c.store.db.iterator(context.Background(), txn, allVersions())
+	it, err := c.store.db.iterator(context.Background(), txn, allVersions())
+	require.NoError(c.t, err)
 	defer it.Close()
 	want := make(map[rowID]committedRow)
 	var newer *rowID // the version of the same key that is waiting for its old value
@@ -387,19 +384,24 @@ func (c *cluster) versions(start, end []byte, after, upTo uint64) map[rowID]comm
 	return want
 }
 
+// locks describes the locks of the store.
+func (c *cluster) locks() []string {
+	var list []string
+	for it := c.store.locks.iterate(nil); it.Valid(); it.Next() {
+		lock := mvcc.DecodeLock(it.Value())
+		list = append(list, fmt.Sprintf("%s %v primary %s min commit %d", it.Key(), &lock, lock.Primary, lock.MinCommitTS))
+	}
+	return list
+}
+
 // requireEqual waits until the client has everything up to ts and compares it with the engine.
 func (f *feedClient) requireEqual(t testing.TB, c *cluster, start, end []byte, ts uint64) {
-	require.Eventually(t, func() bool { return f.resolved() >= ts }, waitLong, tick,
-		"the resolved-ts does not reach %d", ts)
+	if !assert.Eventually(t, func() bool { return f.resolved() >= ts }, waitLong, tick) {
+		t.Fatalf("the resolved-ts %d does not reach %d; locks: %v", f.resolved(), ts, c.locks())
+	}
 	want := c.versions(start, end, f.startTs, ts)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for i, id := range f.disputedIDs {
-		t.Logf("disputed %v; engine %v", f.disputed[i], want[id])
-		for other, row := range want {
-			if other.key == id.key && other.commitTs <= id.commitTs && other.commitTs+(1<<20*10) > id.commitTs { t.Logf("   %v", row) }
-		}
-	}
 	require.Empty(t, f.problems)
 	missing, wrong := 0, 0
 	for id, row := range want {

@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"fmt"
 	"os"
 	"testing"
 
@@ -20,5 +21,11 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	log.ReplaceGlobals(logger, props)
+	if dir := os.Getenv(childEnv); dir != "" {
+		if err := runChild(dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
 	os.Exit(m.Run())
 }

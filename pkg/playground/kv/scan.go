@@ -63,7 +63,7 @@ func (f *feed) scanAll(st *stream) {
 		if s == nil {
 			return
 		}
-		if err := f.scan(s); err != nil {
+		if err := f.scan(s); err != nil && st.ctx.Err() == nil {
 			f.logger.Warn("incremental scan failed", zap.Uint64("region", s.part.regionID), zap.Error(err))
 			f.mu.Lock()
 			f.end(s, &cdcpb.Error{ServerIsBusy: &errorpb.ServerIsBusy{Reason: err.Error()}})
@@ -169,9 +169,9 @@ func (f *feed) scanVersions(s *subscription, ts uint64) error {
 		opts.StartKey = y.KeyWithTs(s.start, ts)
 		opts.EndKey = y.KeyWithTs(s.end, ts)
 	}
-	it := f.db.iterator(s.stream.ctx, txn, opts)
-	if it == nil {
-		return s.stream.ctx.Err()
+	it, err := f.db.iterator(s.stream.ctx, txn, opts)
+	if err != nil {
+		return err
 	}
 	defer it.Close()
 	v := versionScan{sub: s, it: it}

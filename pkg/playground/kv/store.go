@@ -151,8 +151,7 @@ func (s *Store) load(ctx context.Context) error {
 	if s.db, err = openEngine(o.DataDir, o.MemTableBytes); err != nil {
 		return fmt.Errorf("open engine: %w", err)
 	}
-	// Badger notes where to replay its log from with the first write after a start only.
-	if err := s.db.mark(ts); err != nil {
+	if err := s.db.start(ts); err != nil {
 		return fmt.Errorf("write to engine: %w", err)
 	}
 	if s.locks, err = openLockTable(filepath.Join(o.DataDir, locksFile), s.db); err != nil {
@@ -161,7 +160,7 @@ func (s *Store) load(ctx context.Context) error {
 	if err := s.loadRegions(ctx, ts); err != nil {
 		return err
 	}
-	w := newWriter(s.db, s.locks, s.feed, ts)
+	w := newWriter(s.db, s.locks, s.feed)
 	pd := &pdClient{
 		clusterID: o.ClusterID, store: s.meta, table: s.table, clock: s.clock, allocID: o.AllocID,
 	}
@@ -228,7 +227,7 @@ func (s *Store) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	s.background(func() {
-		if err := s.grpc.Serve(s.listener); err != nil {
+		if err := s.grpc.Serve(s.listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 			s.logger.Error("the store stopped serving", zap.Error(err))
 		}
 	})

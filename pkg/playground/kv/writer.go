@@ -3,7 +3,6 @@ package kv
 import (
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"math"
 	"sync"
 
@@ -36,19 +35,10 @@ type writer struct {
 	closing sync.RWMutex
 	closed  bool
 	wg      sync.WaitGroup
-
-	// The rest belongs to the goroutine.
-
-	maxTs  uint64
-	recent recentKeys
 }
 
-// newWriter returns a writer for an engine whose versions are all below ts.
-func newWriter(db *engine, locks *lockTable, f *feed, ts uint64) *writer {
-	return &writer{
-		db: db, locks: locks, feed: f, queue: make(chan *writeBatch, writeQueue),
-		maxTs: ts, recent: newRecentKeys(),
-	}
+func newWriter(db *engine, locks *lockTable, f *feed) *writer {
+	return &writer{db: db, locks: locks, feed: f, queue: make(chan *writeBatch, writeQueue)}
 }
 
 // Open implements mvcc.DBWriter.
@@ -177,10 +167,9 @@ func (w *writer) apply(group []*writeBatch) error {
 	for _, b := range group {
 		entries = b.appendEntries(entries, w.completeInfo(b))
 		record = b.appendLocks(record)
-		w.maxTs = max(w.maxTs, b.startTs, b.commitTs)
 	}
 	if len(entries) > 0 {
-		if err := w.writeVersions(entries); err != nil {
+		if err := w.db.write(entries); err != nil {
 			return fmt.Errorf("write versions: %w", err)
 		}
 	}
@@ -208,71 +197,4 @@ func (w *writer) completeInfo(b *writeBatch) uint64 {
 		}
 	}
 	return b.info.source
-}
-
-// writeVersions writes to the engine.
-func (w *writer) writeVersions(entries []*badger.Entry) error {
-	if w.recent.overlap(entries) {
-		// An iterator of badger takes the newer of two versions for the last one when both are in writes that are
-		// not merged into the write buffer yet. Other writes push them through.
-		for range pendingWrites {
-			if err := w.db.mark(w.maxTs); err != nil {
-				return err
-			}
-		}
-		w.recent.clear()
-	}
-	w.recent.add(entries)
-	return w.db.write(entries)
-}
-
-// pendingWrites is how many writes badger can have acknowledged without having merged them.
-const pendingWrites = 3
-
-// recentKeysKeep is the size up to which a set is cleared for reuse; clearing takes as long as it was ever large.
-const recentKeysKeep = 4096
-
-// recentKeys remembers the keys of the last few writes to the engine.
-type recentKeys struct {
-	seed maphash.Seed
-	sets [pendingWrites]map[uint64]struct{}
-	next int
-}
-
-func newRecentKeys() recentKeys {
-	r := recentKeys{seed: maphash.MakeSeed()}
-	for i := range r.sets {
-		r.sets[i] = make(map[uint64]struct{})
-	}
-	return r
-}
-
-func (r *recentKeys) overlap(entries []*badger.Entry) bool {
-	for _, e := range entries {
-		h := maphash.Bytes(r.seed, e.Key.UserKey)
-		for _, set := range r.sets {
-			if _, ok := set[h]; ok {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-func (r *recentKeys) add(entries []*badger.Entry) {
-	if len(r.sets[r.next]) > recentKeysKeep {
-		r.sets[r.next] = make(map[uint64]struct{})
-	}
-	set := r.sets[r.next]
-	r.next = (r.next + 1) % len(r.sets)
-	clear(set)
-	for _, e := range entries {
-		set[maphash.Bytes(r.seed, e.Key.UserKey)] = struct{}{}
-	}
-}
-
-func (r *recentKeys) clear() {
-	for _, set := range r.sets {
-		clear(set)
-	}
 }
