@@ -47,8 +47,8 @@ lint: ## formatting, go vet, staticcheck
 fmt: ## format the code
 	gofmt -w $$(git ls-files '*.go')
 
-proto: ## regenerate the protobuf code
-	@scripts/proto.sh
+proto: ## regenerate the protobuf code (needs protoc)
+	$(GO) generate ./pkg/peer/peerpb
 
 need: ## check, and where possible install, what the tests need beyond Go
 	@scripts/need.sh
