@@ -113,6 +113,13 @@ func (e *ddlExecutor) once(ctx context.Context, ev *model.DDLEvent, query string
 			return err
 		}
 	}
+	if at := statementTime(ev); at != "" {
+		if _, err := conn.ExecContext(limited, "SET TIMESTAMP="+at); err != nil {
+			return err
+		}
+		// A session that keeps the time must not go back to the pool.
+		defer func() { _ = conn.Raw(func(any) error { return driver.ErrBadConn }) }()
+	}
 	if !mayTakeLong(ev.Type) {
 		ctx = limited
 	}
