@@ -2,13 +2,18 @@ package processor
 
 import "sync"
 
-// minScanBudget is what may be in memory, in bytes, when another scan of
-// history starts, for the smallest quotas.
-const minScanBudget = 16 << 20
+const (
+	// minScanBudget is what scans of history may bring into memory, in bytes,
+	// for the smallest quotas.
+	minScanBudget = 16 << 20
+	// firstScanGuess is what a scan is expected to bring before any has ended.
+	firstScanGuess = 16 << 20
+)
 
-// admission holds scans of history back while much is in memory: nothing that
-// they bring can be delivered before they have ended. How many scans a store
-// may run at a time is the change client's business.
+// admission paces the scans of history. Nothing that a span's scan brings can
+// be delivered before all of it is there, so no more spans are scanned at a time
+// than memory should pay for. How many that are depends on what the last ones
+// brought: a thousand idle tables start at once, big ones one after the other.
 type admission struct {
 	held   func() int64 // bytes in memory
 	quota  int64
@@ -16,12 +21,13 @@ type admission struct {
 
 	mu       sync.Mutex
 	scanning map[*span]struct{}
+	guess    int64 // bytes that one scan brings
 }
 
 func newAdmission(held func() int64, quota int64) *admission {
 	return &admission{
-		held: held, quota: quota, budget: max(minScanBudget, quota/16),
-		scanning: map[*span]struct{}{},
+		held: held, quota: quota, budget: max(minScanBudget, quota/32),
+		scanning: map[*span]struct{}{}, guess: firstScanGuess,
 	}
 }
 
@@ -30,19 +36,30 @@ func newAdmission(held func() int64, quota int64) *admission {
 func (a *admission) admit(s *span) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	room := a.budget
-	if len(a.scanning) == 0 {
-		room = a.quota
+	need, room := a.held(), a.quota
+	if n := int64(len(a.scanning)); n > 0 {
+		need += (n + 1) * a.guess
+		room = a.budget
 	}
-	if a.held() > room {
+	if need > room {
 		return false
 	}
 	a.scanning[s] = struct{}{}
 	return true
 }
 
-// ended tells that the span's history is read, or that the span is gone.
-func (a *admission) ended(s *span) {
+// ended tells that the span's history, so many bytes, is read.
+func (a *admission) ended(s *span, bytes int64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if _, ok := a.scanning[s]; ok {
+		delete(a.scanning, s)
+		a.guess = (a.guess + bytes) / 2
+	}
+}
+
+// forget takes out a span that is gone.
+func (a *admission) forget(s *span) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.scanning, s)

@@ -69,18 +69,38 @@ func TestTracker(t *testing.T) {
 func TestAdmission(t *testing.T) {
 	var held int64
 	a := newAdmission(func() int64 { return held }, 1<<30)
-	one, two := &span{}, &span{}
-	require.True(t, a.admit(one))
-	require.True(t, a.admit(two), "scans that bring little run together")
-	held = 65 << 20
-	require.True(t, a.admit(one) == false, "no more beside those that run")
-	a.ended(one)
-	a.ended(two)
-	require.True(t, a.admit(two), "one may always run")
-	require.False(t, a.admit(one))
-	a.ended(two)
+	spans := make([]*span, 100)
+	for i := range spans {
+		spans[i] = &span{}
+	}
+	admitted := func() (n int) {
+		for _, s := range spans {
+			if a.admit(s) {
+				n++
+			}
+		}
+		return n
+	}
+	end := func(bytes int64) {
+		for _, s := range spans {
+			a.ended(s, bytes)
+		}
+	}
+	require.Equal(t, 2, admitted(), "nothing is known yet")
+	end(0)
+	require.Equal(t, 8, admitted())
+	end(0)
+	require.Equal(t, 100, admitted(), "idle tables start together")
+	for range 10 {
+		end(64 << 20)
+		admitted()
+	}
+	end(64 << 20)
+	require.Equal(t, 1, admitted(), "big ones come one by one")
+	end(0)
+	held = 33 << 20
+	require.Equal(t, 1, admitted(), "one may always run")
+	a.forget(spans[0])
 	held = 1<<30 + 1
-	require.False(t, a.admit(one), "over the quota")
-	held = 0
-	require.True(t, a.admit(one))
+	require.Zero(t, admitted(), "over the quota")
 }

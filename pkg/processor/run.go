@@ -329,7 +329,7 @@ func (p *Processor) closeSpans(ctx context.Context) {
 		for _, s := range batch {
 			s.sub.Close()
 			s.rows.Close()
-			p.admission.ended(s)
+			p.admission.forget(s)
 			p.mu.Lock()
 			s.subClosed = true
 			p.mu.Unlock()

@@ -68,7 +68,7 @@ func (s *span) OnRows(rows []model.RawChange) {
 // OnResolved marks the span for the next round.
 func (s *span) OnResolved(ts uint64) {
 	if s.resolved.Swap(ts) <= s.startTs {
-		s.p.admission.ended(s)
+		s.p.admission.ended(s, s.rows.Added())
 	}
 	s.p.mark(s)
 }

@@ -18,6 +18,7 @@ type Span struct {
 
 	rows     atomic.Int64  // buffered, in memory and on disk
 	bytes    atomic.Int64  // charged for those in memory
+	added    atomic.Int64  // charged for all that ever came
 	draining atomic.Bool   // Next gave rows at its last call
 	released atomic.Uint64 // the greatest upTo of Next
 
@@ -55,6 +56,7 @@ func (s *Span) Add(rows []model.RawChange) error {
 	s.append(rows)
 	s.rows.Add(int64(len(rows)))
 	s.bytes.Add(size)
+	s.added.Add(size)
 	s.feed.buffer(size)
 	s.mu.Unlock()
 	return s.feed.throttle()
@@ -74,6 +76,9 @@ func (s *Span) append(rows []model.RawChange) {
 
 // Len is the number of rows that are buffered, duplicates included.
 func (s *Span) Len() int64 { return s.rows.Load() }
+
+// Added is what all rows that were ever added were charged with, in bytes.
+func (s *Span) Added() int64 { return s.added.Load() }
 
 // Next takes rows with CommitTs <= upTo out of the buffer, in the order of
 // commit-ts, start-ts, rank and key, each once. The caller promises that all
