@@ -53,8 +53,8 @@ type Sink struct {
 	inFlight   atomic.Int64 // rows
 	maxFlight  int64
 	failure    atomic.Pointer[error]
-	closed     atomic.Bool
-	writers    sync.RWMutex // held for reading by Write, so that Close sees an end of them
+	writers    sync.RWMutex // held for reading by Write
+	closed     bool         // guarded by writers
 	running    atomic.Bool
 }
 
@@ -168,7 +168,7 @@ func (s *Sink) Write(ctx context.Context, b *model.RowBatch) error {
 
 // room waits until the sink holds fewer rows than it may.
 func (s *Sink) room(ctx context.Context) error {
-	free := func() bool { return s.inFlight.Load() < s.maxFlight || s.failure.Load() != nil || s.closed.Load() }
+	free := func() bool { return s.inFlight.Load() < s.maxFlight || s.working.Err() != nil }
 	if !free() {
 		if err := s.progress.wait(ctx, free); err != nil {
 			return err
@@ -177,28 +177,21 @@ func (s *Sink) room(ctx context.Context) error {
 	return s.broken()
 }
 
-// broken returns the error that ended the sink, nil while it works.
+// broken returns the error that ended the sink, nil while it works and
+// context.Canceled after Close.
 func (s *Sink) broken() error {
 	if err := s.failure.Load(); err != nil {
 		return *err
 	}
-	if s.closed.Load() {
-		return context.Canceled
-	}
-	return nil
+	return s.working.Err()
 }
 
 // fail ends the sink and returns the error that did it first.
 func (s *Sink) fail(err error) error {
-	if !s.closed.Load() {
-		s.failure.CompareAndSwap(nil, &err)
-	}
+	s.failure.CompareAndSwap(nil, &err)
 	s.quit()
 	s.progress.announce()
-	if first := s.failure.Load(); first != nil {
-		return *first
-	}
-	return err
+	return *s.failure.Load()
 }
 
 // ready tells whether everything that a job has to wait for is done.
@@ -244,15 +237,16 @@ func (s *Sink) Status() sink.Status {
 // Close stops the workers and waits for them. Rows that are not durable get
 // Done with an error.
 func (s *Sink) Close() {
-	if s.closed.Swap(true) {
-		return
-	}
 	s.quit()
 	s.progress.announce()
-	defer s.cancel()
-	defer time.AfterFunc(closeGrace, s.cancel).Stop()
 	s.writers.Lock()
-	defer s.writers.Unlock()
+	first := !s.closed // and no Write that could start workers comes after this
+	s.closed = true
+	s.writers.Unlock()
+	if !first {
+		return
+	}
+	defer time.AfterFunc(closeGrace, s.cancel).Stop()
 	s.wg.Wait()
 	s.cancel()
 	s.ddl.close()
