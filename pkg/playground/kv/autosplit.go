@@ -30,11 +30,27 @@ func (s *splitter) run(ctx context.Context, interval time.Duration) {
 		if err := s.splitLarge(ctx); err != nil && ctx.Err() == nil {
 			s.logger.Warn("regions were not split", zap.Error(err))
 		}
+		if err := s.regions.saveSizes(s.margin()); err != nil {
+			s.logger.Warn("sizes of regions were not saved", zap.Error(err))
+		}
 	}
 }
 
 func (s *splitter) tooLarge(size regionSize) bool {
 	return s.maxBytes >= 0 && size.bytes > s.maxBytes || s.maxKeys >= 0 && size.keys > s.maxKeys
+}
+
+// margin is how much of a size a kill may lose.
+func (s *splitter) margin() regionSize {
+	const part = 8
+	margin := regionSize{bytes: DefaultRegionMaxBytes / part, keys: DefaultRegionMaxKeys / part}
+	if s.maxBytes >= 0 {
+		margin.bytes = s.maxBytes / part
+	}
+	if s.maxKeys >= 0 {
+		margin.keys = s.maxKeys / part
+	}
+	return margin
 }
 
 // splitLarge measures the regions that seem too large and splits those that are.
@@ -47,14 +63,9 @@ func (s *splitter) splitLarge(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+		s.regions.setSize(r, size)
 		if !s.tooLarge(size) || len(keys) == 0 {
-			if err := s.regions.setSize(r, size); err != nil {
-				return err
-			}
 			continue
-		}
-		if err := s.regions.setSize(r, size); err != nil {
-			return err
 		}
 		parts, err := s.regions.split(ctx, keys)
 		if err != nil {

@@ -25,7 +25,8 @@ type region struct {
 
 	// What follows is guarded by feed.mu.
 
-	size regionSize
+	size  regionSize
+	saved regionSize // what the journal has
 	// maxCommit is at least the commit-ts of every version in the region.
 	maxCommit uint64
 	// locks counts the region's prewrite locks that will become changes, by start-ts.

@@ -34,7 +34,7 @@ func openRegions(path string, l *latches) (*journal, *regionTable, error) {
 		if err != nil {
 			return err
 		}
-		r.size = size
+		r.size, r.saved = size, size
 		table.byID[meta.Id] = r
 		return nil
 	}
@@ -153,7 +153,7 @@ func (m *regionMap) splitOne(ctx context.Context, old *region, keys [][]byte) ([
 		if err != nil {
 			return nil, err
 		}
-		r.size = part
+		r.size, r.saved = part, part
 		added = append(added, r)
 		start = meta.EndKey
 	}
@@ -191,22 +191,40 @@ func (m *regionMap) merge(source, target uint64) error {
 	}
 	a, b := m.feed.sizeOf(from), m.feed.sizeOf(to)
 	r.size = regionSize{bytes: a.bytes + b.bytes, keys: a.keys + b.keys}
+	r.saved = r.size
 	return m.exchange([]*region{from, to}, []*region{r}, nil)
 }
 
-// setSize replaces what is known of a region's size, unless the region is gone, and keeps it.
-func (m *regionMap) setSize(r *region, size regionSize) error {
+// setSize replaces what is known of a region's size.
+func (m *regionMap) setSize(r *region, size regionSize) {
+	m.feed.mu.Lock()
+	defer m.feed.mu.Unlock()
+	r.size = size
+}
+
+// saveSizes keeps the sizes of regions that changed by more than a margin, so that little of it is lost by a kill.
+func (m *regionMap) saveSizes(margin regionSize) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.table.get(r.meta.Id) != r {
+	record := m.journal.begin()
+	empty := len(record)
+	for _, r := range m.table.all() {
+		size, changed := m.feed.unsavedSize(r, margin)
+		if !changed {
+			continue
+		}
+		var err error
+		if record, err = appendRegionPut(record, r.meta, size); err != nil {
+			return err
+		}
+	}
+	if len(record) == empty {
 		return nil
 	}
-	m.feed.setSize(r, size)
-	record, err := appendRegionPut(m.journal.begin(), r.meta, size)
-	if err != nil {
+	if err := m.journal.append(record); err != nil {
 		return err
 	}
-	return m.journal.append(record)
+	return m.compact()
 }
 
 // compact rewrites the journal when most of it is history.
@@ -249,10 +267,16 @@ func (f *feed) sizeOf(r *region) regionSize {
 	return r.size
 }
 
-func (f *feed) setSize(r *region, size regionSize) {
+// unsavedSize returns the size of a region, and whether it is to be saved. It counts as saved then.
+func (f *feed) unsavedSize(r *region, margin regionSize) (regionSize, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	r.size = size
+	bytes, keys := r.size.bytes-r.saved.bytes, r.size.keys-r.saved.keys
+	if max(bytes, -bytes) <= margin.bytes && max(keys, -keys) <= margin.keys {
+		return r.size, false
+	}
+	r.saved = r.size
+	return r.size, true
 }
 
 func metas(regions []*region) []*metapb.Region {

@@ -21,7 +21,7 @@ const (
 // message waits in the queue of a stream. Several events share a message, a resolved-ts has one of its own.
 type message struct {
 	data     *[]byte
-	pooled   bool
+	pooled   bool // handed over by a scan, in a buffer that is used again
 	resolved bool
 }
 
@@ -44,6 +44,7 @@ type stream struct {
 	changed  *sync.Cond // the queue became shorter or longer, a subscription or the stream ended
 	queue    []message
 	queued   int  // bytes in queue
+	scanned  int  // those of them that scans handed over
 	resolved int  // resolved-ts messages in queue
 	stopped  bool // nothing is sent any more
 	err      error
@@ -76,7 +77,7 @@ func newStream(ctx context.Context, limit int, buffers *bufferPool) *stream {
 func (s *stream) pushLive(events []byte) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.queued > s.limit {
+	if s.queued-s.scanned > s.limit {
 		return false
 	}
 	s.appendEvents(events)
@@ -147,6 +148,9 @@ func (s *stream) append(m message) {
 	}
 	s.queue = append(s.queue, m)
 	s.queued += len(*m.data)
+	if m.pooled {
+		s.scanned += len(*m.data)
+	}
 	if m.resolved {
 		s.resolved++
 	}
@@ -166,7 +170,7 @@ func (s *stream) stop(err error) {
 	defer s.mu.Unlock()
 	if !s.stopped {
 		s.stopped, s.err = true, err
-		s.queue, s.queued = nil, 0
+		s.queue, s.queued, s.scanned = nil, 0, 0
 	}
 	s.changed.Broadcast()
 }
@@ -185,6 +189,9 @@ func (s *stream) take() (m message, ok bool) {
 	s.queue[0] = message{}
 	s.queue = s.queue[1:]
 	s.queued -= len(*m.data)
+	if m.pooled {
+		s.scanned -= len(*m.data)
+	}
 	if m.resolved {
 		s.resolved--
 	}
