@@ -63,7 +63,8 @@ type settings struct {
 	zone           *time.Location
 	downstreamZone bool
 
-	sourceID uint64
+	sourceID   uint64
+	changefeed string // namespace/id
 }
 
 // parseSettings reads and checks everything that needs no connection. Errors
@@ -79,7 +80,7 @@ func parseSettings(o sink.Options) (*settings, error) {
 	}
 	s := &settings{
 		host: u.Hostname(), port: u.Port(), user: u.User.Username(),
-		zone: o.TimeZone, sourceID: o.SourceID,
+		zone: o.TimeZone, sourceID: o.SourceID, changefeed: o.Changefeed.String(),
 	}
 	s.password, _ = u.User.Password()
 	if s.user == "" {

@@ -53,7 +53,7 @@ func (e *ddlExecutor) execute(ctx context.Context, ev *model.DDLEvent) error {
 		query = withoutVectors(query)
 	}
 	if !e.server.isTiDB {
-		return e.run(ctx, ev, query)
+		return e.runOnce(ctx, ev, query)
 	}
 	if err := e.awaitIndexes(ctx, ev); err != nil {
 		return err
@@ -61,7 +61,7 @@ func (e *ddlExecutor) execute(ctx context.Context, ev *model.DDLEvent) error {
 	if ev.Type == timodel.ActionAddIndex {
 		return e.addIndex(ctx, ev, query)
 	}
-	return e.run(ctx, ev, query)
+	return e.runOnce(ctx, ev, query)
 }
 
 // run executes a statement and retries it.

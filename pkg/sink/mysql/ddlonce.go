@@ -1,0 +1,114 @@
+package mysql
+
+import (
+	"context"
+	"strconv"
+
+	timodel "github.com/pingcap/tidb/pkg/meta/model"
+	"go.uber.org/zap"
+
+	"github.com/tidemark/tidemark/pkg/model"
+)
+
+// Most DDL that is executed a second time, after a crash that lost its
+// checkpoint, changes nothing or is refused. Two kinds undo themselves: an
+// exchanged partition is exchanged back, and tables that took each other's
+// names take them back. Of these the downstream keeps the last one.
+const (
+	lastDDLSchema = "CREATE DATABASE IF NOT EXISTS tidb_cdc"
+	// seq counts the statements of one job. state is empty once the statement
+	// has been executed; before, it is what the statement is going to change.
+	lastDDLTable = "CREATE TABLE IF NOT EXISTS tidb_cdc.tidemark_last_ddl (" +
+		"changefeed VARCHAR(255) NOT NULL PRIMARY KEY, ddl_ts BIGINT UNSIGNED NOT NULL, seq INT NOT NULL, state VARCHAR(64) NOT NULL)"
+	lastDDLRead  = "SELECT ddl_ts, seq, state FROM tidb_cdc.tidemark_last_ddl WHERE changefeed = ?"
+	lastDDLWrite = "REPLACE INTO tidb_cdc.tidemark_last_ddl VALUES (?, ?, ?, ?)"
+
+	stateUnknown = "unknown"
+)
+
+// runOnce executes a statement unless the downstream knows that it has been
+// executed. Where the downstream cannot keep this, it does as run does.
+func (e *ddlExecutor) runOnce(ctx context.Context, ev *model.DDLEvent, query string) error {
+	exchange := ev.Type == timodel.ActionExchangeTablePartition
+	if !exchange && ev.Type != timodel.ActionRenameTable {
+		return e.run(ctx, ev, query)
+	}
+	if e.executed(ctx, ev) {
+		e.logger.Info("DDL had been executed before", zap.Uint64("commitTs", ev.CommitTs), zap.String("query", query))
+		return nil
+	}
+	if exchange {
+		e.remember(ctx, ev, e.identity(ctx, ev))
+	}
+	if err := e.run(ctx, ev, query); err != nil {
+		return err
+	}
+	// A single rename, or the first of several, finds no table the second time.
+	if exchange || ev.Seq > 0 {
+		e.remember(ctx, ev, "")
+	}
+	return nil
+}
+
+// executed tells whether the event is what the downstream remembers, or one
+// before it.
+func (e *ddlExecutor) executed(ctx context.Context, ev *model.DDLEvent) bool {
+	var ts uint64
+	var seq int
+	var state string
+	row := e.db.QueryRowContext(ctx, lastDDLRead, e.settings.changefeed)
+	if err := row.Scan(&ts, &seq, &state); err != nil || ts != ev.CommitTs {
+		return false
+	}
+	if seq != ev.Seq || state == "" {
+		return seq >= ev.Seq
+	}
+	// It was begun. The table behind the name tells how it ended.
+	now := e.identity(ctx, ev)
+	return state != stateUnknown && now != stateUnknown && now != state
+}
+
+// remember stores the event as the last one. The statement goes on when that
+// fails: it is more important, and mostly executed once only.
+func (e *ddlExecutor) remember(ctx context.Context, ev *model.DDLEvent, state string) {
+	write := func() error {
+		_, err := e.db.ExecContext(ctx, lastDDLWrite, e.settings.changefeed, ev.CommitTs, ev.Seq, state)
+		return err
+	}
+	err := write()
+	if n := numberOf(err); n == errNoSuchTable || n == errBadDB {
+		for _, create := range []string{lastDDLSchema, lastDDLTable} {
+			if _, err := e.db.ExecContext(ctx, create); err != nil {
+				e.logger.Warn("the downstream cannot keep which DDL was the last", zap.Error(err))
+				return
+			}
+		}
+		err = write()
+	}
+	if err != nil {
+		e.logger.Warn("the downstream cannot keep which DDL was the last", zap.Error(err))
+	}
+}
+
+// identity is the id of the table that the event exchanges with a partition,
+// which is another table after it; stateUnknown where the server does not say.
+func (e *ddlExecutor) identity(ctx context.Context, ev *model.DDLEvent) string {
+	if len(ev.Parts) != 1 {
+		return stateUnknown
+	}
+	schema, table := ev.Parts[0].Schema, ev.Parts[0].Table
+	queries := []string{
+		"SELECT TABLE_ID FROM information_schema.INNODB_TABLES WHERE NAME = CONCAT(?, '/', ?)",
+		"SELECT TABLE_ID FROM information_schema.INNODB_SYS_TABLES WHERE NAME = CONCAT(?, '/', ?)",
+	}
+	if e.server.isTiDB {
+		queries = []string{"SELECT TIDB_TABLE_ID FROM information_schema.TABLES WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?"}
+	}
+	for _, query := range queries {
+		var id int64
+		if e.db.QueryRowContext(ctx, query, schema, table).Scan(&id) == nil {
+			return strconv.FormatInt(id, 10)
+		}
+	}
+	return stateUnknown
+}

@@ -1,0 +1,66 @@
+package mysql
+
+import (
+	"testing"
+
+	timodel "github.com/pingcap/tidb/pkg/meta/model"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tidemark/tidemark/pkg/model"
+)
+
+// TestDDLThatUndoesItself executes jobs again, as after a crash that lost
+// their checkpoint.
+func TestDDLThatUndoesItself(t *testing.T) {
+	addr, db := downstream(t, "once")
+	execAll(t, db, "DROP DATABASE IF EXISTS tidb_cdc")
+	s := openSink(t, addr, "")
+	again := func(events ...*model.DDLEvent) {
+		t.Helper()
+		for range 2 {
+			for _, ev := range events {
+				require.NoError(t, s.WriteDDL(t.Context(), ev), ev.Query)
+			}
+		}
+	}
+	rename := func(ts uint64, seq int, from, to string) *model.DDLEvent {
+		return &model.DDLEvent{
+			Type: timodel.ActionRenameTable, CommitTs: ts, Seq: seq, Schema: "once", Table: to, OldSchema: "once", OldTable: from,
+			Query: "RENAME TABLE `once`.`" + from + "` TO `once`.`" + to + "`",
+		}
+	}
+	execAll(t, db, "CREATE TABLE once.a (id INT PRIMARY KEY)", "CREATE TABLE once.b (id INT PRIMARY KEY)",
+		"INSERT INTO once.a VALUES (1)", "INSERT INTO once.b VALUES (2)")
+	again(rename(10, 0, "a", "c"))
+	again(rename(12, 0, "c", "a"))
+	require.Empty(t, contents(t, db, "SHOW DATABASES LIKE 'tidb_cdc'"), "nothing is kept of DDL that can be repeated")
+	again(rename(20, 0, "a", "tmp"), rename(20, 1, "b", "a"), rename(20, 2, "tmp", "b"))
+	require.Equal(t, []string{"2"}, contents(t, db, "SELECT id FROM once.a"))
+	require.Equal(t, []string{"1"}, contents(t, db, "SELECT id FROM once.b"))
+
+	execAll(t, db, "CREATE TABLE once.p (id INT PRIMARY KEY) PARTITION BY RANGE (id) (PARTITION p0 VALUES LESS THAN (100))",
+		"CREATE TABLE once.n (id INT PRIMARY KEY)", "INSERT INTO once.p VALUES (1)", "INSERT INTO once.n VALUES (2)")
+	exchange := func(ts uint64) *model.DDLEvent {
+		return &model.DDLEvent{
+			Type: timodel.ActionExchangeTablePartition, CommitTs: ts, Schema: "once", Table: "p",
+			Query: "ALTER TABLE `once`.`p` EXCHANGE PARTITION `p0` WITH TABLE `once`.`n`",
+			Parts: []*model.DDLEvent{{Schema: "once", Table: "n"}},
+		}
+	}
+	again(exchange(30))
+	require.Equal(t, []string{"2"}, contents(t, db, "SELECT id FROM once.p"))
+	again(exchange(32))
+	require.Equal(t, []string{"1"}, contents(t, db, "SELECT id FROM once.p"))
+
+	// It ended after what was about to be done was noted.
+	ev := exchange(34)
+	s.ddl.remember(t.Context(), ev, s.ddl.identity(t.Context(), ev))
+	again(ev)
+	require.Equal(t, []string{"2"}, contents(t, db, "SELECT id FROM once.p"))
+	// It ended after it was done.
+	ev = exchange(36)
+	s.ddl.remember(t.Context(), ev, s.ddl.identity(t.Context(), ev))
+	execAll(t, db, ev.Query)
+	again(ev)
+	require.Equal(t, []string{"1"}, contents(t, db, "SELECT id FROM once.p"))
+}
