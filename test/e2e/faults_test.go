@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -77,7 +78,8 @@ func keepLog(t *testing.T, path string) {
 func TestFaults(t *testing.T) {
 	ctx := testContext(t, 15*time.Minute)
 	s := startOwn(ctx, t)
-	load := workload.Spec{Schema: "faults", Tables: 50, Keys: 5000, Changes: faultChanges(t), Workers: 4, Seed: uint64(time.Now().UnixNano())}
+	load := workload.Spec{Schema: "faults", Tables: 50, Keys: 5000, Changes: faultChanges(t), Workers: 4,
+		Seed: uint64(time.Now().UnixNano()), Done: new(atomic.Int64)}
 	t.Logf("seed %d", load.Seed)
 	startTs, err := cluster.TSO(ctx, s.upDB)
 	require.NoError(t, err)
@@ -108,16 +110,18 @@ func TestFaults(t *testing.T) {
 		func() { s.maria.Kill(); require.NoError(t, s.maria.Run(ctx)) },
 		func() { require.NoError(t, s.server.Stop()); require.NoError(t, s.server.Start(ctx)) },
 	}
-	for round := 0; ; round++ {
+	// Twice through the faults, each followed by a tenth of the changes.
+	for round := range 2 * len(faults) {
 		faults[round%len(faults)]()
-		if round+1 >= len(faults) {
+		enough := load.Changes * int64(round+1) / int64(2*len(faults))
+		require.NoError(t, cluster.Until(ctx, "more changes", func() (bool, error) {
 			select {
 			case <-loading:
+				return true, nil
 			default:
-				continue
+				return load.Done.Load() >= enough, nil
 			}
-			break
-		}
+		}))
 	}
 	stopSplitting()
 	done.Wait()

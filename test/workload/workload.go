@@ -25,6 +25,8 @@ type Spec struct {
 	Seed    uint64
 	// RowBytes is about the size of a row; default 100.
 	RowBytes int
+	// Done, if set, counts the row changes that are committed.
+	Done *atomic.Int64
 }
 
 // tableKinds are the key layouts; tables take them in turn. All have the same
@@ -69,14 +71,17 @@ func (s Spec) Prepare(ctx context.Context, db *sql.DB) error {
 // changes were committed. Conflicts and duplicate keys are part of the plan.
 func (s Spec) Run(ctx context.Context, db *sql.DB) (int64, error) {
 	s = s.withDefaults()
-	var done atomic.Int64
+	done := s.Done
+	if done == nil {
+		done = new(atomic.Int64)
+	}
 	errs := make([]error, s.Workers)
 	var wg sync.WaitGroup
 	for w := range s.Workers {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			errs[w] = s.worker(ctx, db, uint64(w), &done)
+			errs[w] = s.worker(ctx, db, uint64(w), done)
 		}()
 	}
 	wg.Wait()
