@@ -29,14 +29,16 @@ type ddlExecutor struct {
 
 	mu      sync.Mutex // held by execute
 	indexes indexJobs
-	trouble atomic.Pointer[sink.Status]
+	// patience is how long an index on TiDB is waited for.
+	patience time.Duration
+	trouble  atomic.Pointer[sink.Status]
 }
 
 func newDDLExecutor(ctx context.Context, c driver.Connector, set *settings, sv *server, logger *zap.Logger, m *metrics) *ddlExecutor {
 	db := sql.OpenDB(c)
 	db.SetMaxIdleConns(1)
 	db.SetConnMaxIdleTime(time.Minute)
-	return &ddlExecutor{ctx: ctx, db: db, settings: set, server: sv, logger: logger, metrics: m}
+	return &ddlExecutor{ctx: ctx, db: db, settings: set, server: sv, logger: logger, metrics: m, patience: indexPatience}
 }
 
 // execute runs one DDL and returns when it is durable. A statement that was

@@ -98,6 +98,37 @@ func TestDDLInTrouble(t *testing.T) {
 	require.Zero(t, s.Status())
 }
 
+// TestIndexInBackground adds an index that takes long to a TiDB.
+func TestIndexInBackground(t *testing.T) {
+	s, f := fakeSink(t, "", true)
+	s.ddl.patience = tick
+	release := make(chan struct{})
+	f.answer = func(text string) error {
+		if text == "INDEX" {
+			<-release
+		}
+		return nil
+	}
+	require.NoError(t, s.WriteDDL(t.Context(), ddlEvent("d", "t", timodel.ActionAddIndex, "INDEX")))
+	require.NoError(t, s.WriteDDL(t.Context(), ddlEvent("d", "other", timodel.ActionDropTable, "OTHER")))
+	require.NoError(t, s.WriteDDL(t.Context(), ddlEvent("d", "t", timodel.ActionCreateTable, "CREATE")))
+	ctx, cancel := context.WithTimeout(t.Context(), 10*tick)
+	defer cancel()
+	require.ErrorIs(t, s.WriteDDL(ctx, ddlEvent("d", "t", timodel.ActionDropIndex, "DROP")), context.DeadlineExceeded)
+	close(release)
+	require.NoError(t, s.WriteDDL(t.Context(), ddlEvent("d", "t", timodel.ActionDropIndex, "DROP")))
+	texts := f.sent()
+	require.Equal(t, "DROP", texts[len(texts)-1])
+}
+
+// TestIndexRefused has one that fails at once.
+func TestIndexRefused(t *testing.T) {
+	s, f := fakeSink(t, "", true)
+	f.answer = failFirst("INDEX", &gomysql.MySQLError{Number: 1072})
+	err := s.WriteDDL(t.Context(), ddlEvent("d", "t", timodel.ActionAddIndex, "INDEX"))
+	require.Equal(t, errors.ErrMySQLTxnError.Text(), errors.CodeOf(err))
+}
+
 func TestDDLDownstream(t *testing.T) {
 	addr, db := downstream(t, "ddl")
 	s := openSink(t, addr, "has-vector-type=true")

@@ -55,7 +55,7 @@ func (e *ddlExecutor) addIndex(ctx context.Context, ev *model.DDLEvent, query st
 		}
 		result <- err
 	}()
-	patience := time.NewTimer(indexPatience)
+	patience := time.NewTimer(e.patience)
 	defer patience.Stop()
 	select {
 	case err := <-result:
