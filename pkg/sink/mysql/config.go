@@ -65,6 +65,8 @@ type settings struct {
 
 	sourceID   uint64
 	changefeed string // namespace/id
+
+	warnings []string // about values that are replaced by others
 }
 
 // parseSettings reads and checks everything that needs no connection. Errors
@@ -147,7 +149,8 @@ func (s *settings) read(p *params, sc *config.SinkConfig) error {
 	s.dialTimeout = p.duration("timeout", mc.Timeout)
 
 	s.txnMode = p.text("tidb-txn-mode", mc.TiDBTxnMode, txnModeOptimistic)
-	if s.txnMode != txnModePessimistic {
+	if s.txnMode != txnModePessimistic && s.txnMode != txnModeOptimistic {
+		s.warnings = append(s.warnings, fmt.Sprintf("unknown tidb-txn-mode %q, %s is used", s.txnMode, txnModeOptimistic))
 		s.txnMode = txnModeOptimistic
 	}
 	if p.err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tidemark/tidemark/pkg/config"
 	"github.com/tidemark/tidemark/pkg/errors"
+	"github.com/tidemark/tidemark/pkg/model"
 	"github.com/tidemark/tidemark/pkg/sink"
 )
 
@@ -21,7 +22,7 @@ func settingsOf(uri string, adjust ...func(*config.SinkConfig)) (*settings, erro
 	for _, f := range adjust {
 		f(c.Sink)
 	}
-	return parseSettings(sink.Options{URI: config.SinkURI(uri), Config: c, TimeZone: time.UTC})
+	return parseSettings(sink.Options{Changefeed: model.DefaultChangefeedID("test"), URI: config.SinkURI(uri), Config: c, TimeZone: time.UTC})
 }
 
 func TestDefaults(t *testing.T) {
@@ -32,6 +33,7 @@ func TestDefaults(t *testing.T) {
 		workerCount: 16, maxTxnRow: 256, maxMultiUpdateRow: 40, maxMultiUpdateRowSize: 1024, txnMode: "optimistic",
 		batchDML: true, multiStmt: true, cachePrepStmts: true, splitTxn: true,
 		readTimeout: 2 * time.Minute, writeTimeout: 2 * time.Minute, dialTimeout: 2 * time.Minute, zone: time.UTC,
+		changefeed: "default/test",
 	}, s)
 }
 
@@ -44,7 +46,7 @@ func TestParameters(t *testing.T) {
 		"max-multi-update-row-size=0":      func(s *settings) any { return s.maxMultiUpdateRowSize == 0 },
 		"max-multi-update-row-size=100000": func(s *settings) any { return s.maxMultiUpdateRowSize == 8192 },
 		"tidb-txn-mode=pessimistic":        func(s *settings) any { return s.txnMode == "pessimistic" },
-		"tidb-txn-mode=other":              func(s *settings) any { return s.txnMode == "optimistic" },
+		"tidb-txn-mode=other":              func(s *settings) any { return s.txnMode == "optimistic" && len(s.warnings) == 1 },
 		"safe-mode=t":                      func(s *settings) any { return s.safeMode },
 		"batch-dml-enable=0":               func(s *settings) any { return !s.batchDML },
 		"multi-stmt-enable=false":          func(s *settings) any { return !s.multiStmt },

@@ -16,6 +16,7 @@ type metrics struct {
 	batchRows   prometheus.Observer
 	writeBytes  prometheus.Counter
 	flush       prometheus.Observer
+	flushLag    prometheus.Observer
 	dmlErrors   prometheus.Counter
 	ddlErrors   prometheus.Counter
 	ddlDuration prometheus.ObserverVec
@@ -33,12 +34,23 @@ func newMetrics(r prometheus.Registerer, id model.ChangefeedID) *metrics {
 			WithLabelValues(id.Namespace, id.ID, "txn"),
 		flush: histogramVec(r, "txn_sink_dml_batch_commit", "Seconds per transaction.", feed,
 			prometheus.ExponentialBuckets(0.01, 2, 18)).WithLabelValues(id.Namespace, id.ID),
+		flushLag: histogramVec(r, "flush_lag_histogram", "Seconds from commit upstream to commit downstream.", feed,
+			lagBuckets()).WithLabelValues(id.Namespace, id.ID),
 		dmlErrors: errs.WithLabelValues(id.Namespace, id.ID, "TxnSink"),
 		ddlErrors: errs.WithLabelValues(id.Namespace, id.ID, "DDL"),
 		ddlDuration: histogramVec(r, "ddl_exec_duration", "Seconds per DDL.", typed,
 			prometheus.ExponentialBuckets(0.01, 2, 18)).MustCurryWith(ddl),
 		ddlCount: counterVec(r, "ddl_exec_count", "Executed DDL.", typed).MustCurryWith(ddl),
 	}
+}
+
+// lagBuckets are fine where lags should be, and reach to hours.
+func lagBuckets() []float64 {
+	buckets := prometheus.LinearBuckets(0.5, 0.5, 20)
+	buckets = append(buckets, prometheus.LinearBuckets(11, 1, 10)...)
+	buckets = append(buckets, prometheus.LinearBuckets(21, 30, 20)...)
+	buckets = append(buckets, prometheus.LinearBuckets(900, 300, 10)...)
+	return append(buckets, 4000, 8000, 16000, 32000)
 }
 
 func counterVec(r prometheus.Registerer, name, help string, labels []string) *prometheus.CounterVec {
@@ -74,6 +86,8 @@ func (m *metrics) committed(jobs []*job, bytes int64, took time.Duration) {
 	m.batchRows.Observe(float64(rows))
 	m.writeBytes.Add(float64(bytes))
 	m.flush.Observe(took.Seconds())
+	last := jobs[len(jobs)-1]
+	m.flushLag.Observe(time.Since(model.TimeOf(last.rows[len(last.rows)-1].CommitTs)).Seconds())
 }
 
 func (m *metrics) executed(kind string, took time.Duration) {

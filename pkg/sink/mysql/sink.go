@@ -90,6 +90,9 @@ func newSink(ctx context.Context, set *settings, sv *server, rows, ddl driver.Co
 		s.logger = zap.NewNop()
 	}
 	s.logger = s.logger.With(zap.Stringer("changefeed", o.Changefeed))
+	for _, w := range set.warnings {
+		s.logger.Warn(w)
+	}
 	if !sv.hasGBK {
 		s.logger.Warn("the downstream has no GBK charset: tables that use it cannot be replicated")
 	}
