@@ -63,7 +63,8 @@ func (c wireCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	return m.Unmarshal(buf.ReadOnlyData())
 }
 
-// bufferPool reuses the buffers of change-feed scans.
+// bufferPool reuses the buffers of change-feed scans. They come back without the bytes in front that were not sent, so
+// they are made somewhat larger than asked for.
 type bufferPool struct {
 	pool sync.Pool
 }
@@ -74,7 +75,7 @@ func (p *bufferPool) Get(length int) *[]byte {
 		*b = (*b)[:length]
 		return b
 	}
-	b := make([]byte, length)
+	b := make([]byte, length, length+length/8)
 	return &b
 }
 

@@ -3,9 +3,12 @@ package kv
 import (
 	"fmt"
 	"os"
+	"sync/atomic"
 	"testing"
 
 	"github.com/pingcap/log"
+	"github.com/tikv/client-go/v2/txnkv/transaction"
+	"go.uber.org/goleak"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 )
@@ -21,11 +24,17 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	log.ReplaceGlobals(logger, props)
+	// Locks that are left behind are in the way of readers until they expire.
+	atomic.StoreUint64(&transaction.ManagedLockTTL, 500)
 	if dir := os.Getenv(childEnv); dir != "" {
 		if err := runChild(dir); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
 	}
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m,
+		// Started by imports, for as long as the process lives.
+		goleak.IgnoreTopFunction("go.opencensus.io/stats/view.(*worker).start"),
+		goleak.IgnoreTopFunction("github.com/golang/glog.(*fileSink).flushDaemon"),
+	)
 }

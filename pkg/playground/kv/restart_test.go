@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,7 +16,6 @@ import (
 	"github.com/pingcap/kvproto/pkg/tikvpb"
 	"github.com/stretchr/testify/require"
 	"github.com/tikv/client-go/v2/tikv"
-	"github.com/tikv/client-go/v2/txnkv/transaction"
 )
 
 const childEnv = "KV_TEST_CHILD_DIR"
@@ -134,8 +132,6 @@ func runAndKill(t *testing.T, dir string, after int) map[string]string {
 
 // runChild writes until it is killed. Every line of its output is a key and a value that was acknowledged.
 func runChild(dir string) error {
-	// Locks that the kill leaves behind are in the way of readers until they expire.
-	atomic.StoreUint64(&transaction.ManagedLockTTL, 500)
 	p := &fakePD{lastID: uint64(time.Now().UnixMilli())}
 	store, err := Open(context.Background(), Options{
 		Addr: "127.0.0.1:0", DataDir: dir, ClusterID: testCluster, TSO: p.timestamp, AllocID: p.allocID,

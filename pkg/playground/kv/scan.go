@@ -274,7 +274,7 @@ func (v *versionScan) emit(r *row, oldValue []byte) {
 		r.oldValue = oldValue
 	}
 	if v.data == nil {
-		v.data = v.sub.stream.buffers.Get(messageBytes + messageBytes/8)
+		v.data = v.sub.stream.buffers.Get(messageBytes + smallEvent)
 		v.out.buf = *v.data
 		v.out.reset()
 	}
