@@ -80,7 +80,7 @@ func (e *ddlExecutor) run(ctx context.Context, ev *model.DDLEvent, query string)
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case ddlDone(err), e.renamed(ctx, ev, err):
+		case ddlDone(err), e.renamed(ctx, ev, err), e.partitioned(ctx, ev, err):
 			log.Info("DDL had been executed before", zap.Error(err))
 			return nil
 		}

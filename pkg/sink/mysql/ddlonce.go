@@ -112,3 +112,27 @@ func (e *ddlExecutor) identity(ctx context.Context, ev *model.DDLEvent) string {
 	}
 	return stateUnknown
 }
+
+// partitioned tells whether the partitions of a table are as the event leaves
+// them although the server refused the statement: it complains about the
+// bounds of partitions that are there before it looks at their names.
+func (e *ddlExecutor) partitioned(ctx context.Context, ev *model.DDLEvent, err error) bool {
+	switch n := numberOf(err); ev.Type {
+	case timodel.ActionRemovePartitioning:
+		return n == errPartitionMgmt
+	case timodel.ActionAddTablePartition:
+		if n != errPartitionMaxvalue && n != errRangeNotIncreasing || ev.Info == nil || ev.Info.Info.Partition == nil {
+			return false
+		}
+		for _, part := range ev.Info.Info.Partition.Definitions {
+			var name string
+			row := e.db.QueryRowContext(ctx, "SELECT PARTITION_NAME FROM information_schema.PARTITIONS "+
+				"WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? AND PARTITION_NAME = ?", ev.Schema, ev.Table, part.Name.O)
+			if row.Scan(&name) != nil {
+				return false
+			}
+		}
+		return true
+	}
+	return false
+}

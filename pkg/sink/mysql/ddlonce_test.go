@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	timodel "github.com/pingcap/tidb/pkg/meta/model"
+	"github.com/pingcap/tidb/pkg/parser/ast"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidemark/tidemark/pkg/model"
@@ -63,4 +64,23 @@ func TestDDLThatUndoesItself(t *testing.T) {
 	execAll(t, db, ev.Query)
 	again(ev)
 	require.Equal(t, []string{"1"}, contents(t, db, "SELECT id FROM once.p"))
+}
+
+// TestPartitionsAgain repeats statements about partitions that servers refuse
+// the second time with errors that may mean something else.
+func TestPartitionsAgain(t *testing.T) {
+	addr, db := downstream(t, "parts")
+	execAll(t, db, "CREATE TABLE parts.p (id INT) PARTITION BY RANGE (id) (PARTITION p0 VALUES LESS THAN (10))")
+	s := openSink(t, addr, "")
+	info := &timodel.TableInfo{Partition: &timodel.PartitionInfo{Definitions: []timodel.PartitionDefinition{
+		{Name: ast.NewCIStr("p0")}, {Name: ast.NewCIStr("P1")},
+	}}}
+	for _, ev := range []*model.DDLEvent{
+		{Type: timodel.ActionAddTablePartition, Query: "ALTER TABLE `p` ADD PARTITION (PARTITION `P1` VALUES LESS THAN (MAXVALUE))"},
+		{Type: timodel.ActionRemovePartitioning, Query: "ALTER TABLE `p` REMOVE PARTITIONING"},
+	} {
+		ev.Schema, ev.Table, ev.Info = "parts", "p", &model.Table{Info: info}
+		require.NoError(t, s.WriteDDL(t.Context(), ev))
+		require.NoError(t, s.WriteDDL(t.Context(), ev), ev.Query)
+	}
 }

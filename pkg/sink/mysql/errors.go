@@ -35,6 +35,8 @@ const (
 	errWrongColumnName    = 1166
 	errKeyNotExists       = 1176
 	errDeadlock           = 1213
+	errPartitionMaxvalue  = 1481
+	errRangeNotIncreasing = 1493
 	errPartitionMgmt      = 1505
 	errPartitionNotExists = 1507
 	errSamePartitionName  = 1517
