@@ -80,6 +80,7 @@ func (s *Server) Run(ctx context.Context) error {
 		"--skip-name-resolve", "--skip-log-bin", "--character-set-server=utf8mb4", "--collation-server=utf8mb4_bin",
 		"--innodb-flush-log-at-trx-commit=2", "--innodb-buffer-pool-size=128M", "--max-allowed-packet=64M")
 	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // a killed test leaves no server behind
 	if err := cmd.Start(); err != nil {
 		return err
 	}
