@@ -127,7 +127,7 @@ func TestFeedUnderTorture(t *testing.T) {
 		newFeedClient(t, c, spanStart, spanEnd, start),
 		newFeedClient(t, c, []byte("t3000"), []byte("t7000"), start),
 	}
-	length := 40 * time.Second
+	length := 4 * time.Second
 	if testing.Short() {
 		length = time.Second
 	}

@@ -59,7 +59,7 @@ type Store struct {
 	table   *regionTable
 	regions *regionMap
 	feed    *feed
-	unistor *tikv.Server
+	unistore *tikv.Server
 	changes *changeData
 
 	listener net.Listener
@@ -200,8 +200,8 @@ func (s *Store) serveWith(w *writer, pd *pdClient) {
 	store.DeadlockDetectSvr.ChangeRole(tikv.Leader)
 	store.StartDeadlockDetection(false)
 	r := &regionRouter{store: s.meta, table: s.table, regions: s.regions}
-	s.unistor = tikv.NewServer(r, pd, store, tikv.NewStandAlongInnerServer(bundle))
-	srv := &server{Server: s.unistor, router: r, feed: s.feed, writer: w, clock: s.clock, logger: s.logger}
+	s.unistore = tikv.NewServer(r, pd, store, tikv.NewStandAlongInnerServer(bundle))
+	srv := &server{Server: s.unistore, router: r, feed: s.feed, writer: w, clock: s.clock, logger: s.logger}
 	s.changes = &changeData{feed: s.feed, clusterID: s.options.ClusterID, limit: s.options.StreamBuffer}
 
 	s.grpc = grpc.NewServer(
@@ -218,7 +218,7 @@ func (s *Store) serveWith(w *writer, pd *pdClient) {
 		grpc.ChainStreamInterceptor(srv.recoverStream),
 	)
 	tikvpb.RegisterTikvServer(s.grpc, srv)
-	deadlock.RegisterDeadlockServer(s.grpc, s.unistor)
+	deadlock.RegisterDeadlockServer(s.grpc, s.unistore)
 	cdcpb.RegisterChangeDataServer(s.grpc, s.changes)
 	grpc_health_v1.RegisterHealthServer(s.grpc, health.NewServer())
 }
@@ -253,7 +253,7 @@ func (s *Store) Close() error {
 	s.grpc.Stop()
 	s.wg.Wait()
 	s.changes.wg.Wait()
-	s.unistor.Stop() // closes the writer and the engine too
+	s.unistore.Stop() // closes the writer and the engine too
 	return errors.Join(s.regions.close(), s.locks.close())
 }
 
