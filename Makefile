@@ -36,6 +36,7 @@ e2e: need build ## whole-system tests against embedded clusters, TiDB and MariaD
 	$(GO) test -count=1 -timeout 30m ./test/e2e/...
 
 soak: need build ## long tests: millions of rows, memory bounds; run by hand
+	FAULT_CHANGES=1000000 $(GO) test -count=1 -timeout 60m -v -run TestFaults ./test/e2e
 	$(GO) test -count=1 -timeout 120m -tags soak -v ./test/soak/...
 
 bench: need build ## benchmarks; results belong into docs/benchmarks.md

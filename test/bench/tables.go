@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/tidemark/tidemark/test/cluster"
+)
+
+const (
+	tableGroups   = 100 // of ten tables each
+	idleFeeds     = 50
+	readFeeds     = 20
+	readClients   = 16
+	readsByClient = 200
+	idleTime      = 20 * time.Second
+	settleTime    = 3 * time.Second
+)
+
+// manyTables measures how soon a changefeed of 1,000 tables has its first
+// checkpoint, what idle changefeeds cost, and how fast the API answers.
+func manyTables(ctx context.Context, b *bench) error {
+	s := b.stack
+	if err := createTables(ctx, s.upDB); err != nil {
+		return err
+	}
+	if err := b.firstCheckpoint(ctx); err != nil {
+		return err
+	}
+	if err := b.idle(ctx, "idle CPU, 1 changefeed × 1,000 tables"); err != nil {
+		return err
+	}
+	if err := s.server.API.Delete(ctx, "all"); err != nil {
+		return err
+	}
+	for i := range idleFeeds {
+		if err := createFeed(ctx, s, groupFeed(i), fmt.Sprintf("many.g%02d_*", i)); err != nil {
+			return err
+		}
+	}
+	if err := b.idle(ctx, "idle CPU, 50 changefeeds × 10 tables"); err != nil {
+		return err
+	}
+	for i := readFeeds; i < idleFeeds; i++ {
+		if err := s.server.API.Delete(ctx, groupFeed(i)); err != nil {
+			return err
+		}
+	}
+	return b.reads(ctx)
+}
+
+func groupFeed(i int) string { return fmt.Sprintf("group-%02d", i) }
+
+// createTables makes tables g00_0 to g99_9 in the database many.
+func createTables(ctx context.Context, db *sql.DB) error {
+	if _, err := db.ExecContext(ctx, "CREATE DATABASE many"); err != nil {
+		return err
+	}
+	const workers = 8
+	errs := make([]error, workers)
+	var wg sync.WaitGroup
+	for w := range workers {
+		wg.Go(func() {
+			for i := w; i < tableGroups*10 && errs[w] == nil; i += workers {
+				_, errs[w] = db.ExecContext(ctx, fmt.Sprintf("CREATE TABLE many.g%02d_%d (id BIGINT PRIMARY KEY, v INT)", i/10, i%10))
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func createFeed(ctx context.Context, s *stack, id, rule string) error {
+	ts, err := cluster.TSO(ctx, s.upDB)
+	if err != nil {
+		return err
+	}
+	return s.server.API.Create(ctx, cluster.Feed{
+		ID: id, SinkURI: "blackhole://", StartTs: ts,
+		ReplicaConfig: map[string]any{"filter": map[string]any{"rules": []string{rule}}},
+	})
+}
+
+// firstCheckpoint measures from the call that creates a changefeed until its
+// checkpoint passes the TSO of the end of that call.
+func (b *bench) firstCheckpoint(ctx context.Context) error {
+	begin := time.Now()
+	if err := createFeed(ctx, b.stack, "all", "many.*"); err != nil {
+		return err
+	}
+	created := time.Since(begin)
+	ts, err := cluster.TSO(ctx, b.stack.upDB)
+	if err != nil {
+		return err
+	}
+	if err := b.stack.server.API.WaitCheckpoint(ctx, "all", ts); err != nil {
+		return err
+	}
+	b.add("1,000 tables: create to first checkpoint", "%s (the call itself %s)", ms(time.Since(begin)), ms(created))
+	return nil
+}
+
+// idle measures the server while nothing is written.
+func (b *bench) idle(ctx context.Context, what string) error {
+	if _, err := cpuShare(ctx, b.stack.server, settleTime); err != nil {
+		return err
+	}
+	share, err := cpuShare(ctx, b.stack.server, idleTime)
+	if err != nil {
+		return err
+	}
+	b.add(what, "%.1f %% of a core", share)
+	return nil
+}
+
+// reads measures how long GET calls take when many clients make them.
+func (b *bench) reads(ctx context.Context) error {
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: readClients}}
+	defer client.CloseIdleConnections()
+	for _, call := range []struct{ name, path string }{
+		{"list", "/api/v2/changefeeds"},
+		{"one", "/api/v2/changefeeds/" + groupFeed(0)},
+		{"health", "/api/v2/health"},
+	} {
+		times := make([][]time.Duration, readClients)
+		errs := make([]error, readClients)
+		var wg sync.WaitGroup
+		for c := range readClients {
+			wg.Go(func() {
+				times[c], errs[c] = readMany(ctx, client, "http://"+b.stack.server.Addr+call.path)
+			})
+		}
+		wg.Wait()
+		if err := errors.Join(errs...); err != nil {
+			return err
+		}
+		var all []time.Duration
+		for _, t := range times {
+			all = append(all, t...)
+		}
+		b.add(fmt.Sprintf("GET %s, p50 / p99, %d changefeeds, %d clients", call.name, readFeeds, readClients),
+			"%s / %s", ms(quantile(all, 0.5)), ms(quantile(all, 0.99)))
+	}
+	return nil
+}
+
+// readMany makes one client's calls, one after the other.
+func readMany(ctx context.Context, client *http.Client, url string) ([]time.Duration, error) {
+	var out []time.Duration
+	for range readsByClient {
+		begin := time.Now()
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			return nil, err
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			return nil, err
+		}
+		_, err = io.Copy(io.Discard, resp.Body)
+		_ = resp.Body.Close()
+		if err != nil {
+			return nil, err
+		}
+		if resp.StatusCode != http.StatusOK {
+			return nil, fmt.Errorf("%s: %s", url, resp.Status)
+		}
+		out = append(out, time.Since(begin))
+	}
+	return out, nil
+}
