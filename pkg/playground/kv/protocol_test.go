@@ -198,7 +198,9 @@ func TestFeedResolvedTsOfManyRegions(t *testing.T) {
 		require.NoError(t, stream.Send(c.register(fmt.Sprintf("t%02d", i), 1)))
 	}
 	require.NoError(t, stream.Send(c.register("a", 2)))
-	all := func(e *cdcpb.ChangeDataEvent) bool { return e.ResolvedTs != nil && len(e.ResolvedTs.Regions) == len(keys) }
+	all := func(e *cdcpb.ChangeDataEvent) bool {
+		return e.ResolvedTs != nil && len(e.ResolvedTs.Regions) == len(keys)
+	}
 	event := until(t, stream, all)
 	require.Equal(t, uint64(1), event.ResolvedTs.RequestId)
 	// A lock holds its region back, and no other.

@@ -54,13 +54,13 @@ type Store struct {
 	meta    *metapb.Store
 	clock   *clock
 
-	db      *engine
-	locks   *lockTable
-	table   *regionTable
-	regions *regionMap
-	feed    *feed
+	db       *engine
+	locks    *lockTable
+	table    *regionTable
+	regions  *regionMap
+	feed     *feed
 	unistore *tikv.Server
-	changes *changeData
+	changes  *changeData
 
 	listener net.Listener
 	grpc     *grpc.Server
