@@ -25,7 +25,6 @@ const ClusterID = 7
 // Cluster is a set of stores and the regions on them. It is also the
 // changes.Regions that leads to them. Its methods are safe for concurrent use.
 type Cluster struct {
-	t        testing.TB
 	mu       sync.Mutex
 	clock    uint64
 	regions  []*region // by start key, without holes
@@ -61,7 +60,7 @@ type Options struct {
 func New(t testing.TB, o Options) *Cluster {
 	t.Helper()
 	c := &Cluster{
-		t: t, clock: model.TSOFromTime(time.Now()),
+		clock:  model.TSOFromTime(time.Now()),
 		latest: make(map[string]string), locks: make(map[*Txn]struct{}),
 		regions: []*region{{id: 1, version: 1, leader: 1}}, nextID: 1,
 	}
@@ -268,7 +267,7 @@ func (c *Cluster) Move(key string, storeID uint64) {
 	defer c.mu.Unlock()
 	r := c.regions[c.find(encode(key))]
 	r.leader = storeID
-	c.endFeeds(r.id, NotLeader(r.leader))
+	c.endFeeds(r.id, notLeader(r.id))
 }
 
 // Fail ends the registrations of the region of key with an error.
@@ -292,23 +291,6 @@ func (c *Cluster) Cut(storeID uint64) {
 	for sm := range c.stores[storeID-1].streams {
 		sm.cut()
 	}
-}
-
-// Stop closes every connection of a store and takes no new ones, as a killed
-// process does.
-func (c *Cluster) Stop(storeID uint64) { c.stores[storeID-1].stop() }
-
-// Restart lets a stopped store serve again, on the same address.
-func (c *Cluster) Restart(storeID uint64) {
-	c.t.Helper()
-	require.NoError(c.t, c.stores[storeID-1].restart())
-}
-
-// Streams is the number of open change streams of a store.
-func (c *Cluster) Streams(storeID uint64) int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return len(c.stores[storeID-1].streams)
 }
 
 // Refuse sets what decides on new registrations: an error, or nil to accept.
