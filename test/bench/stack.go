@@ -28,7 +28,7 @@ type stack struct {
 func startStack(ctx context.Context, name string) (s *stack, err error) {
 	s = &stack{}
 	if s.dir, err = os.MkdirTemp("", "tidemark-bench-"+name+"-"); err != nil {
-		return nil, err
+		return s, err
 	}
 	defer func() {
 		if err != nil {
@@ -36,19 +36,19 @@ func startStack(ctx context.Context, name string) (s *stack, err error) {
 		}
 	}()
 	if s.maria, err = mariadb.Start(ctx, s.dir+"/mariadb"); err != nil {
-		return nil, err
+		return s, err
 	}
 	if s.up, err = cluster.StartUpstream(ctx, cluster.UpstreamOptions{Dir: s.dir, Downstream: true}); err != nil {
-		return nil, err
+		return s, err
 	}
 	if s.server, err = cluster.StartServer(ctx, cluster.ServerOptions{PD: s.up.PD, Dir: s.dir}); err != nil {
-		return nil, err
+		return s, err
 	}
 	if s.upDB, err = s.up.OpenUp(); err != nil {
-		return nil, err
+		return s, err
 	}
 	if s.tidbDB, err = s.up.OpenDown(); err != nil {
-		return nil, err
+		return s, err
 	}
 	s.mariaDB, err = cluster.OpenMySQL(s.maria.Addr(), "root", "")
 	return s, err
