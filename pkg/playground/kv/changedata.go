@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -240,7 +241,7 @@ func (s *subscription) setRange(r *region, req *cdcpb.ChangeDataRequest) bool {
 	}
 	end, err := decodeKey(req.EndKey)
 	if err != nil {
-		if strings.Trim(string(req.EndKey), "\xff") != "" {
+		if slices.ContainsFunc(req.EndKey, func(b byte) bool { return b != 0xff }) {
 			return false
 		}
 		end = nil // only 0xff: how clients write a bound above all keys

@@ -228,7 +228,11 @@ func TestFeedOfOldClients(t *testing.T) {
 			r.Header = &cdcpb.Header{ClusterId: 12345, TicdcVersion: test.version} // not checked before 5.3.0
 		})))
 		event := until(t, stream, func(e *cdcpb.ChangeDataEvent) bool {
-			return e.ResolvedTs != nil || e.Events[0].GetResolvedTs() > 0
+			if e.ResolvedTs != nil {
+				return true
+			}
+			_, ok := e.Events[0].Event.(*cdcpb.Event_ResolvedTs)
+			return ok
 		})
 		require.Equal(t, test.batched, event.ResolvedTs != nil)
 		if test.batched {
