@@ -4,7 +4,7 @@
 package cluster
 
 import (
-	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -13,9 +13,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
-	"syscall"
 	"time"
+
+	"github.com/tidemark/tidemark/test/child"
 )
 
 // process is one child process with its log.
@@ -35,43 +35,40 @@ func start(name, logPath string, onLine func(string), bin string, args ...string
 		return nil, err
 	}
 	cmd := exec.Command(bin, args...)
-	cmd.Stderr = out
-	// A killed test binary must not leave servers behind.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	p := &process{name: name, cmd: cmd, log: logPath, done: make(chan struct{})}
-	var copied sync.WaitGroup
-	if onLine == nil {
-		cmd.Stdout = out
-	} else {
-		pipe, err := cmd.StdoutPipe()
-		if err != nil {
-			return nil, err
-		}
-		copied.Add(1)
-		go func() {
-			defer copied.Done()
-			copyLines(pipe, out, onLine)
-		}()
+	cmd.Stdout, cmd.Stderr = out, out
+	if onLine != nil {
+		cmd.Stdout = io.MultiWriter(out, &lines{do: onLine})
 	}
-	if err := cmd.Start(); err != nil {
+	c, err := child.Start(cmd)
+	if err != nil {
 		_ = out.Close()
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
+	p := &process{name: name, cmd: cmd, log: logPath, done: make(chan struct{})}
 	go func() {
-		copied.Wait()
-		p.err = cmd.Wait()
+		<-c.Done()
+		p.err = c.Err()
 		_ = out.Close()
 		close(p.done)
 	}()
 	return p, nil
 }
 
-func copyLines(r io.Reader, w io.Writer, onLine func(string)) {
-	s := bufio.NewScanner(r)
-	s.Buffer(nil, 1<<20)
-	for s.Scan() {
-		_, _ = fmt.Fprintln(w, s.Text())
-		onLine(s.Text())
+// lines calls do for each line that is written.
+type lines struct {
+	do   func(string)
+	rest []byte
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.rest = append(l.rest, b...)
+	for {
+		i := bytes.IndexByte(l.rest, '\n')
+		if i < 0 {
+			return len(b), nil
+		}
+		l.do(string(l.rest[:i]))
+		l.rest = l.rest[i+1:]
 	}
 }
 

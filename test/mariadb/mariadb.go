@@ -17,6 +17,8 @@ import (
 	"time"
 
 	_ "github.com/go-sql-driver/mysql" // the driver "mysql"
+
+	"github.com/tidemark/tidemark/test/child"
 )
 
 // stopWait is how long a server may take to stop before it is killed.
@@ -27,7 +29,7 @@ type Server struct {
 	dir    string
 	port   int
 	cmd    *exec.Cmd
-	exited chan struct{} // closed when the process is gone
+	exited <-chan struct{} // closed when the process is gone
 }
 
 // Installed tells whether the programs are there.
@@ -80,16 +82,11 @@ func (s *Server) Run(ctx context.Context) error {
 		"--skip-name-resolve", "--skip-log-bin", "--character-set-server=utf8mb4", "--collation-server=utf8mb4_bin",
 		"--innodb-flush-log-at-trx-commit=2", "--innodb-buffer-pool-size=128M", "--max-allowed-packet=64M")
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // a killed test leaves no server behind
-	if err := cmd.Start(); err != nil {
+	process, err := child.Start(cmd)
+	if err != nil {
 		return err
 	}
-	exited := make(chan struct{})
-	go func() {
-		defer close(exited)
-		_ = cmd.Wait()
-	}()
-	s.cmd, s.exited = cmd, exited
+	s.cmd, s.exited = cmd, process.Done()
 	if err := s.await(ctx); err != nil {
 		s.Kill()
 		return err
