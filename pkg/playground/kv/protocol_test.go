@@ -207,9 +207,9 @@ func TestFeedResolvedTsOfManyRegions(t *testing.T) {
 	rpc := tikvpb.NewTikvClient(c.dial())
 	start := c.pd.ts(t)
 	c.prewrite(rpc, start, put("t07"))
-	held := c.store.RegionByKey(encodeKey([]byte("t07"))).Meta.Id
+	held, after := c.store.RegionByKey(encodeKey([]byte("t07"))).Meta.Id, c.pd.ts(t)
 	event = until(t, stream, func(e *cdcpb.ChangeDataEvent) bool {
-		return e.ResolvedTs != nil && e.ResolvedTs.Ts > start && e.ResolvedTs.RequestId == 1
+		return e.ResolvedTs != nil && e.ResolvedTs.Ts > after && e.ResolvedTs.RequestId == 1
 	})
 	require.Len(t, event.ResolvedTs.Regions, len(keys)-1)
 	require.NotContains(t, event.ResolvedTs.Regions, held)
