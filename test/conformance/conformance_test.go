@@ -1,0 +1,144 @@
+package conformance
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tidemark/tidemark/test/cluster"
+)
+
+// leastCases is how many exchanges the scripts must hold at least.
+const leastCases = 250
+
+// settleLimit bounds how long a step marked @eventually is repeated.
+const settleLimit = 15 * time.Second
+
+// TestReference runs the scripts below testdata in the order of their names.
+// Within a script each step builds on those before it.
+func TestReference(t *testing.T) {
+	ctx := testContext(t, 5*time.Minute)
+	r := newRunner(ctx, t, map[string]*cluster.Server{"a": shared.server})
+	r.runFiles(ctx, t, "testdata/[0-9]*.http")
+	require.GreaterOrEqual(t, countCases(t), leastCases)
+	removeFeeds(ctx, t)
+}
+
+// countCases counts the exchanges in all scripts.
+func countCases(t *testing.T) int {
+	files, err := filepath.Glob("testdata/*.http")
+	require.NoError(t, err)
+	n := 0
+	for _, f := range files {
+		steps, err := readScript(f)
+		require.NoError(t, err)
+		for _, s := range steps {
+			if !s.isSQL() {
+				n++
+			}
+		}
+	}
+	t.Logf("%d cases", n)
+	return n
+}
+
+// runner plays scripts against servers.
+type runner struct {
+	nodes map[string]*cluster.Server
+	vars  vars
+}
+
+// newRunner learns what scripts may name: addresses, ids and versions.
+func newRunner(ctx context.Context, t *testing.T, nodes map[string]*cluster.Server) *runner {
+	t.Helper()
+	r := &runner{nodes: nodes, vars: vars{
+		"pd":         strings.TrimPrefix(shared.up.PD, "http://"),
+		"tidb":       shared.up.TiDB,
+		"downstream": shared.up.Downstream,
+		"closed":     shared.closed,
+		"dir":        shared.dir,
+	}}
+	for name, server := range nodes {
+		var st struct {
+			Version string `json:"version"`
+			GitHash string `json:"git_hash"`
+			ID      string `json:"id"`
+			PID     int    `json:"pid"`
+		}
+		require.NoError(t, server.API.Do(ctx, "GET", "/api/v2/status", nil, &st))
+		r.vars["addr-"+name] = server.Addr
+		r.vars["capture-"+name] = st.ID
+		r.vars["pid-"+name] = strconv.Itoa(st.PID)
+		r.vars["version"], r.vars["git-hash"] = st.Version, st.GitHash
+	}
+	return r
+}
+
+func (r *runner) runFiles(ctx context.Context, t *testing.T, pattern string) {
+	files, err := filepath.Glob(pattern)
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	for _, file := range files {
+		steps, err := readScript(file)
+		require.NoError(t, err)
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".http"), func(t *testing.T) {
+			for _, s := range steps {
+				t.Run(s.name(), func(t *testing.T) { r.run(ctx, t, s) })
+			}
+		})
+	}
+}
+
+// run plays one step. It refreshes the clock's values first: {{now}} is the
+// upstream's current TSO, {{future}} one an hour ahead.
+func (r *runner) run(ctx context.Context, t *testing.T, s *step) {
+	if s.isSQL() {
+		_, err := shared.upDB.ExecContext(ctx, s.path)
+		require.NoError(t, err)
+		return
+	}
+	now, err := r.now(ctx)
+	require.NoError(t, err)
+	r.vars["now"] = strconv.FormatUint(now, 10)
+	r.vars["future"] = strconv.FormatUint(now+3600_000<<18, 10)
+	server := r.nodes[s.node]
+	require.NotNil(t, server, "no node %s", s.node)
+	try := func() error {
+		a, err := s.send(ctx, server.Addr, r.vars)
+		if err != nil {
+			return err
+		}
+		return s.check(a, r.vars)
+	}
+	if !s.eventually {
+		err = try()
+	} else {
+		limited, cancel := context.WithTimeout(ctx, settleLimit)
+		defer cancel()
+		err = cluster.Until(limited, "the answer", func() (bool, error) {
+			err := try()
+			return err == nil, err
+		})
+	}
+	if err != nil {
+		t.Fatalf("%s:%d: %s %s: %v", s.file, s.line, s.method, s.path, err)
+	}
+}
+
+// now returns the upstream's current TSO.
+func (r *runner) now(ctx context.Context) (uint64, error) {
+	var tso struct {
+		Timestamp uint64 `json:"timestamp"`
+		LogicTime uint64 `json:"logic_time"`
+	}
+	if err := r.nodes["a"].API.Do(ctx, "POST", "/api/v2/tso", map[string]any{}, &tso); err != nil {
+		return 0, fmt.Errorf("ask for a TSO: %w", err)
+	}
+	return tso.Timestamp<<18 | tso.LogicTime, nil
+}
