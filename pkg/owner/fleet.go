@@ -230,14 +230,15 @@ func (f *fleet) Detached(c *peer.Conn) {
 		return
 	}
 	m.conn = nil
-	if m.info == nil { // no key tells when it is lost: that is now
+	unregistered := m.info == nil // no key tells when it is lost: that is now
+	if unregistered {
 		delete(f.members, id)
 	}
 	f.publish()
 	f.mu.Unlock()
 	f.o.notify(func(feed *feed) {
 		feed.onDetached(id)
-		if m.info == nil {
+		if unregistered {
 			feed.onFleet([]model.CaptureID{id})
 		}
 	})
