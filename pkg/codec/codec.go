@@ -26,8 +26,12 @@ type RowEvent struct {
 	Table *model.Table
 	// PhysicalID is the partition's own id, Table.ID when not partitioned.
 	PhysicalID int64
-	StartTs    uint64 // TSO
-	CommitTs   uint64 // TSO
+	// RowID is the row's integer handle: the integer primary key that rows are
+	// stored by, or the hidden _tidb_rowid. 0 where rows are stored by a common
+	// handle. An unsigned key from 2^63 on is negative.
+	RowID    int64
+	StartTs  uint64 // TSO
+	CommitTs uint64 // TSO
 	// Row has the values in the order of Table.Columns.
 	Row model.Row
 	// Checksum is nil unless the integrity check is on.

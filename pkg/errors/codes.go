@@ -31,6 +31,9 @@ var (
 	ErrConsistentStorage               = &Code{"CDC:ErrConsistentStorage", "consistent storage (%s) not support"}
 	ErrStorageInitialize               = &Code{"CDC:ErrStorageInitialize", "fail to open storage for redo log"}
 	ErrKafkaInvalidConfig              = &Code{"CDC:ErrKafkaInvalidConfig", "kafka config invalid"}
+	ErrMessageTooLarge                 = &Code{"CDC:ErrMessageTooLarge", "message is too large, table: %s, handle key: %s, length: %d, max-message-bytes: %d"}
+	ErrEncodeFailed                    = &Code{"CDC:ErrEncodeFailed", "encode failed: %s"}
+	ErrDecodeFailed                    = &Code{"CDC:ErrDecodeFailed", "decode failed: %s"}
 	ErrDispatcherFailed                = &Code{"CDC:ErrDispatcherFailed", "%s"}
 	ErrColumnSelectorFailed            = &Code{"CDC:ErrColumnSelectorFailed", "column selector failed"}
 	ErrInvalidIgnoreEventType          = &Code{"CDC:ErrInvalidIgnoreEventType", "invalid ignore event type: '%s'"}
