@@ -352,7 +352,11 @@ func (o *Owner) Submit(ctx context.Context, job Job) error {
 		return errors.ErrChangeFeedNotExists.New(job.ID)
 	}
 	result := make(chan error, 1)
-	f.post(func() { result <- f.onJob(o.ctx, job) })
+	f.post(func() {
+		err := f.onJob(o.ctx, job)
+		f.publish() // whoever asks next sees what the job did
+		result <- err
+	})
 	select {
 	case err := <-result:
 		return err
@@ -369,6 +373,18 @@ func (o *Owner) Submit(ctx context.Context, job Job) error {
 		return errors.ErrChangeFeedNotExists.New(job.ID)
 	}
 	return errors.ErrOwnerNotFound.New()
+}
+
+// Arrange takes a wish about where tables run and returns at once. A wish that
+// cannot be met is dropped: its changefeed may be gone meanwhile.
+func (o *Owner) Arrange(wish Arrangement) {
+	if wish.Kind == ArrangeDrain {
+		o.notify(func(f *feed) { f.onArrange(wish) })
+		return
+	}
+	if f := o.find(wish.ID); f != nil {
+		f.post(func() { f.onArrange(wish) })
+	}
 }
 
 // Resign asks for the end of the term and does not wait for it. It may be
