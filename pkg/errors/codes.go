@@ -31,6 +31,16 @@ var (
 	ErrConsistentStorage               = &Code{"CDC:ErrConsistentStorage", "consistent storage (%s) not support"}
 	ErrStorageInitialize               = &Code{"CDC:ErrStorageInitialize", "fail to open storage for redo log"}
 	ErrKafkaInvalidConfig              = &Code{"CDC:ErrKafkaInvalidConfig", "kafka config invalid"}
+	ErrKafkaNewProducer                = &Code{"CDC:ErrKafkaNewProducer", "new kafka producer"}
+	ErrKafkaInvalidPartitionNum        = &Code{"CDC:ErrKafkaInvalidPartitionNum", "invalid partition num %d"}
+	ErrKafkaInvalidVersion             = &Code{"CDC:ErrKafkaInvalidVersion", "invalid kafka version"}
+	ErrKafkaInvalidClientID            = &Code{"CDC:ErrKafkaInvalidClientID", "invalid kafka client ID '%s'"}
+	ErrKafkaInvalidRequiredAcks        = &Code{"CDC:ErrKafkaInvalidRequiredAcks", "invalid required acks %d, only support these values: 0(NoResponse),1(WaitForLocal) and -1(WaitForAll)"}
+	ErrKafkaTopicExprInvalid           = &Code{"CDC:ErrKafkaTopicExprInvalid", "invalid topic expression"}
+	ErrKafkaCreateTopic                = &Code{"CDC:ErrKafkaCreateTopic", "kafka create topic failed"}
+	ErrKafkaSendMessage                = &Code{"CDC:ErrKafkaSendMessage", "kafka send message failed"}
+	ErrKafkaAsyncSendMessage           = &Code{"CDC:ErrKafkaAsyncSendMessage", "kafka async send message failed"}
+	ErrCodecInvalidConfig              = &Code{"CDC:ErrCodecInvalidConfig", "mq sink codec config invalid"}
 	ErrMessageTooLarge                 = &Code{"CDC:ErrMessageTooLarge", "message is too large, table: %s, handle key: %s, length: %d, max-message-bytes: %d"}
 	ErrEncodeFailed                    = &Code{"CDC:ErrEncodeFailed", "encode failed: %s"}
 	ErrDecodeFailed                    = &Code{"CDC:ErrDecodeFailed", "decode failed: %s"}
