@@ -90,6 +90,24 @@ func (s *Store) Watch() (changed <-chan struct{}, cancel func()) {
 	}
 }
 
+// WaitResolved returns when every DDL up to ts is in the Store. It fails when
+// the Store does, or when ctx ends.
+func (s *Store) WaitResolved(ctx context.Context, ts uint64) error {
+	changed, cancel := s.Watch()
+	defer cancel()
+	for s.ResolvedTs() < ts {
+		if err := s.Err(); err != nil {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
 // Err is why the Store does not advance any more; nil while it does.
 func (s *Store) Err() error {
 	s.mu.RLock()

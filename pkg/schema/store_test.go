@@ -2,6 +2,7 @@ package schema
 
 import (
 	"context"
+	"errors"
 	"testing"
 
 	timodel "github.com/pingcap/tidb/pkg/meta/model"
@@ -272,6 +273,24 @@ func TestStream(t *testing.T) {
 	u.resolve(151)
 	waitResolved(t, s, 151)
 	requireTables(t, s, 151, map[int64]string{100: "test.a"})
+}
+
+func TestWaitResolved(t *testing.T) {
+	u, s := playground(t, pkTable(100, "a"))
+	require.NoError(t, s.WaitResolved(t.Context(), s.ResolvedTs()))
+	waited := make(chan error, 1)
+	go func() { waited <- s.WaitResolved(t.Context(), 110) }()
+	u.resolve(109)
+	waitResolved(t, s, 109)
+	require.Empty(t, waited)
+	u.resolve(110)
+	require.NoError(t, <-waited)
+
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, s.WaitResolved(ended, 120), context.Canceled)
+	s.fail(errors.New("broken"))
+	require.EqualError(t, s.WaitResolved(t.Context(), 120), "broken")
 }
 
 // TestReload is about jobs that do not say what they changed.
