@@ -9,6 +9,10 @@ import (
 // is kept for the owner and the processor, who need it next.
 const leaseLinger = 3 * time.Second
 
+// schemaTimeout bounds how long a check of tables waits for the schema to
+// reach the present; normally that takes a fraction of a second.
+const schemaTimeout = 10 * time.Second
+
 // linger calls functions some time after it was asked to, or at its end.
 type linger struct {
 	mu      sync.Mutex

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/tidemark/tidemark/pkg/config"
@@ -74,6 +75,13 @@ func (s *Server) tablesAt(ctx context.Context, ts uint64) ([]*model.Table, func(
 		return nil, nil, err
 	}
 	release := func() { s.linger.after(leaseLinger, lease.Release) }
+	// A schema that is loaded already may be a little behind the present.
+	ctx, cancel := context.WithTimeout(ctx, schemaTimeout)
+	defer cancel()
+	if err := lease.Store().WaitResolved(ctx, ts); err != nil {
+		release()
+		return nil, nil, fmt.Errorf("wait for the schema at %d: %w", ts, err)
+	}
 	return lease.Store().Tables(ts), release, nil
 }
 
