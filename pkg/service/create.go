@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	stderrors "errors"
+	"fmt"
 	"math"
 	"sort"
 	"time"
@@ -114,7 +115,8 @@ func (s *Service) createHeld(ctx context.Context, req CreateRequest, now uint64)
 	}
 	defer release()
 	if _, err := config.LoadLocation(req.TimeZone); err != nil {
-		return nil, errors.ErrAPIInvalidParam.Msg("invalid timezone:%s: %v", req.TimeZone, errors.ErrLoadTimezone.Wrap(err))
+		return nil, errors.ErrAPIInvalidParam.Wrap(
+			fmt.Errorf("invalid timezone:%s: %w", req.TimeZone, errors.ErrLoadTimezone.Wrap(err)))
 	}
 	if err := s.o.Probe(ctx, Target{ID: req.ID, URI: req.SinkURI, Config: req.Config}); err != nil {
 		return nil, err
