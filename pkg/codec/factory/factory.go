@@ -5,6 +5,8 @@ import (
 	"context"
 
 	"github.com/tidemark/tidemark/pkg/codec"
+	"github.com/tidemark/tidemark/pkg/codec/canaljson"
+	"github.com/tidemark/tidemark/pkg/config"
 	"github.com/tidemark/tidemark/pkg/errors"
 )
 
@@ -12,14 +14,26 @@ import (
 // keep a connection to a schema registry until ctx ends.
 func NewEncoder(_ context.Context, o codec.Options) (codec.Encoder, error) {
 	switch o.Protocol {
+	case config.ProtocolCanalJSON:
+		return encoder(canaljson.New(o))
 	default:
 		return nil, errors.ErrSinkUnknownProtocol.New(o.Protocol)
 	}
 }
 
+// encoder keeps a nil pointer from becoming an Encoder.
+func encoder[E codec.Encoder](e E, err error) (codec.Encoder, error) {
+	if err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
 // NewDecoder makes a decoder for what NewEncoder's encoder writes.
 func NewDecoder(_ context.Context, o codec.Options) (codec.Decoder, error) {
 	switch o.Protocol {
+	case config.ProtocolCanalJSON:
+		return canaljson.NewDecoder(o), nil
 	default:
 		return nil, errors.ErrSinkUnknownProtocol.New(o.Protocol)
 	}
