@@ -14,6 +14,7 @@ import (
 	"golang.org/x/net/netutil"
 
 	"github.com/tidemark/tidemark/api/middleware"
+	"github.com/tidemark/tidemark/api/route"
 	v1 "github.com/tidemark/tidemark/api/v1"
 	v2 "github.com/tidemark/tidemark/api/v2"
 	"github.com/tidemark/tidemark/pkg/config"
@@ -36,7 +37,10 @@ type Options struct {
 	Gatherer prometheus.Gatherer  // shown by /metrics
 	// ClientTLS is for forwarding requests to the owner; nil forwards in plain.
 	ClientTLS *tls.Config
-	Logger    *zap.Logger
+	// Login checks the credentials of upstream users. It is needed where
+	// Config asks for them.
+	Login  middleware.Login
+	Logger *zap.Logger
 }
 
 // NewHandler makes the handler. It holds idle connections to the owner that
@@ -47,16 +51,43 @@ func NewHandler(o Options) http.Handler {
 	r.RedirectTrailingSlash = true
 	r.Use(middleware.Recover(o.Logger))
 
-	forward := middleware.ForwardToOwner(o.Service, middleware.ForwardClient(o.ClientTLS), o.ClientTLS != nil)
-	gate := []gin.HandlerFunc{
+	gates := route.Gates{
+		Forward: middleware.ForwardToOwner(o.Service, middleware.ForwardClient(o.ClientTLS), o.ClientTLS != nil),
+	}
+	if sec := o.Config.Security; sec != nil && sec.ClientUserRequired {
+		gates.Login = middleware.RequireUser(sec.ClientAllowedUser, o.Login)
+	}
+	before := []gin.HandlerFunc{
 		middleware.RequireReady(o.Service),
 		middleware.LogAccess(o.Logger),
 		middleware.RenderErrors(),
 	}
-	v1.Register(r.Group("/api/v1", gate...), v1.New(o.Service, &o.LogLevel), forward)
-	v2.Register(r.Group("/api/v2", gate...), v2.New(o.Service, &o.LogLevel), forward)
-	registerLegacy(r, o)
+	for _, g := range groups(o) {
+		group := r.Group(g.prefix)
+		if g.versioned {
+			group.Use(before...)
+		}
+		route.Register(group, g.routes, gates)
+	}
 	return r
+}
+
+// group is a set of routes under one prefix.
+type group struct {
+	prefix string
+	// versioned routes are of /api: they wait for readiness, are logged, and
+	// their errors are JSON.
+	versioned bool
+	routes    []route.Route
+}
+
+// groups lists every route.
+func groups(o Options) []group {
+	return []group{
+		{prefix: v1.Prefix, versioned: true, routes: v1.New(o.Service, &o.LogLevel).Routes()},
+		{prefix: v2.Prefix, versioned: true, routes: v2.New(o.Service, &o.LogLevel).Routes()},
+		{routes: legacyRoutes(o)},
+	}
 }
 
 // NewServer wraps a handler with the server's limits.

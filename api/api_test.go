@@ -37,7 +37,8 @@ func TestMain(m *testing.M) {
 	// Times in answers are local; the documents' vectors are in this zone.
 	time.Local = time.FixedZone("", 8*3600)
 	flag.Parse()
-	goleak.VerifyTestMain(m)
+	// A library of the upstream clients has a goroutine for good.
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("go.opencensus.io/stats/view.(*worker).start"))
 }
 
 func optionsFor(c *servicetest.Cluster) Options {
@@ -95,6 +96,14 @@ func populated() *servicetest.Cluster {
 func TestAnswers(t *testing.T) {
 	type change func(*servicetest.Cluster)
 	healthy := change(func(*servicetest.Cluster) {})
+	two := change(func(c *servicetest.Cluster) {
+		c.SetView(func(v *owner.View) {
+			v.Captures = append(v.Captures, owner.CaptureView{Info: &model.CaptureInfo{ID: "other", AdvertiseAddr: "127.0.0.1:8302"}})
+		})
+		f := *servicetest.Feed("test3", model.StateNormal, "blackhole://")
+		f.Scheduled, f.Tasks = false, []owner.Task{{CaptureID: "other", TableIDs: []int64{1, 2}}}
+		c.Add(&f)
+	})
 	stopped := change(func(c *servicetest.Cluster) { c.SetState(model.DefaultChangefeedID("test1"), model.StateStopped) })
 	tests := []struct {
 		name, method, path, body string
@@ -202,7 +211,39 @@ func TestAnswers(t *testing.T) {
 		{"v2_unready", "GET", "/api/v2/health", "", change(func(c *servicetest.Cluster) { c.IsReady = false })},
 		{"v2_no_leader", "GET", "/api/v2/captures", "", change(func(c *servicetest.Cluster) { c.IsOwner, c.OwnerCapture = false, "" })},
 
+		// Where tables run.
+		{"v1_rebalance", "POST", "/api/v1/changefeeds/test1/tables/rebalance_table", "", healthy},
+		{"v1_rebalance_unknown", "POST", "/api/v1/changefeeds/nope/tables/rebalance_table", "", healthy},
+		{"v1_move_table", "POST", "/api/v1/changefeeds/test1/tables/move_table", `{"capture_id":"6f19a6d9-0f8c-4dc9-b299-3ba7c0f216f5","table_id":49}`, healthy},
+		{"v1_move_table_alias", "POST", "/api/v1/changefeeds/test1/tables/move_table", `{"target_capture_id":"c","table_id":49}`, healthy},
+		{"v1_move_table_unknown", "POST", "/api/v1/changefeeds/nope/tables/move_table", `{bad`, healthy},
+		{"v1_move_table_bad_body", "POST", "/api/v1/changefeeds/test1/tables/move_table", `{"table_id":"x"}`, healthy},
+		{"v1_move_table_bad_capture", "POST", "/api/v1/changefeeds/test1/tables/move_table", `{"capture_id":"a_b","target_capture_id":"c"}`, healthy},
+		{"v1_drain", "PUT", "/api/v1/captures/drain", `{"capture_id":"other"}`, two},
+		{"v1_drain_bad_body", "PUT", "/api/v1/captures/drain", `{"capture_id":1}`, healthy},
+		{"v1_drain_alone", "PUT", "/api/v1/captures/drain", `{"capture_id":"nope"}`, healthy},
+		{"v1_drain_unknown", "PUT", "/api/v1/captures/drain", `{}`, two},
+		{"v1_drain_owner", "PUT", "/api/v1/captures/drain", `{"capture_id":"` + servicetest.CaptureID + `"}`, two},
+		{"v2_drain", "POST", "/api/v2/captures/other/drain", "", two},
+		{"v2_drain_alone", "POST", "/api/v2/captures/nope/drain", "", healthy},
+		{"v2_drain_unknown", "POST", "/api/v2/captures/a_b/drain", "", two},
+		{"v2_drain_owner", "POST", "/api/v2/captures/" + servicetest.CaptureID + "/drain", "", two},
+		{"v2_resolve_lock", "POST", "/api/v2/unsafe/resolve_lock", `{"region_id":8,"ts":5}`, healthy},
+		{"v2_resolve_lock_unknown", "POST", "/api/v2/unsafe/resolve_lock", `null`, healthy},
+		{"v2_resolve_lock_malformed", "POST", "/api/v2/unsafe/resolve_lock", ``, healthy},
+		{"v2_delete_safepoint_unknown", "DELETE", "/api/v2/unsafe/service_gc_safepoint", `{"id":7}`, healthy},
+		{"v2_delete_safepoint_malformed", "DELETE", "/api/v2/unsafe/service_gc_safepoint", ``, healthy},
+		{"v2_tso_pd_failure", "POST", "/api/v2/tso", `{}`, change(func(c *servicetest.Cluster) { c.TSOErr = stderrors.New("pd is down") })},
+
 		// Outside of /api, and what is not there.
+		{"legacy_rebalance", "POST", "/capture/owner/rebalance_trigger?cf-id=test1", "", healthy},
+		{"legacy_rebalance_bad", "POST", "/capture/owner/rebalance_trigger", "", healthy},
+		{"legacy_rebalance_unknown", "POST", "/capture/owner/rebalance_trigger?cf-id=nope", "", healthy},
+		{"legacy_rebalance_not_owner", "POST", "/capture/owner/rebalance_trigger", "", change(func(c *servicetest.Cluster) { c.IsOwner = false })},
+		{"legacy_move", "POST", "/capture/owner/move_table?cf-id=test1&target-cp-id=c&table-id=7", "", healthy},
+		{"legacy_move_bad_capture", "POST", "/capture/owner/move_table?cf-id=test1&target-cp-id=a_b&table-id=7", "", healthy},
+		{"legacy_move_bad_table", "POST", "/capture/owner/move_table?cf-id=test1&target-cp-id=c&table-id=x", "", healthy},
+		{"legacy_move_unknown", "POST", "/capture/owner/move_table?cf-id=nope&target-cp-id=c&table-id=7", "", healthy},
 		{"legacy_status", "GET", "/status", "", healthy},
 		{"legacy_config", "GET", "/config", "", healthy},
 		{"legacy_log", "POST", "/admin/log", `"debug"`, healthy},
@@ -431,4 +472,24 @@ func TestErrorsKeepTheirStatus(t *testing.T) {
 		require.Equal(t, tt.code, body.Code)
 		require.Equal(t, tt.err.Error(), body.Msg)
 	}
+}
+
+// TestPollsAreNotLogged: successful reads are for debugging only.
+func TestPollsAreNotLogged(t *testing.T) {
+	var lines []string
+	core := zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), writer(func(b []byte) {
+		lines = append(lines, string(b))
+	}), zapcore.DebugLevel)
+	o := optionsFor(populated())
+	o.Logger = zap.New(core)
+	h := NewHandler(o)
+	call(h, "GET", "/api/v2/changefeeds/test1/status", "")
+	call(h, "POST", "/api/v2/changefeeds/test1/pause", "")
+	call(h, "GET", "/api/v2/changefeeds/nope", "")
+	require.Len(t, lines, 3)
+	require.Contains(t, lines[0], `"level":"debug"`)
+	require.Contains(t, lines[1], `"level":"info"`)
+	require.Contains(t, lines[2], `"level":"info"`)
+	require.NotContains(t, lines[1], `"error"`)
+	require.Contains(t, lines[2], `"error"`)
 }

@@ -11,6 +11,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/zap"
 
+	"github.com/tidemark/tidemark/api/route"
+	"github.com/tidemark/tidemark/pkg/config"
 	"github.com/tidemark/tidemark/pkg/errors"
 	"github.com/tidemark/tidemark/pkg/service"
 )
@@ -24,33 +26,44 @@ type nodeStatus struct {
 	IsOwner bool   `json:"is_owner"`
 }
 
-// registerLegacy adds the routes outside /api. Their errors are plain text
-// and they are never forwarded.
-func registerLegacy(r *gin.Engine, o Options) {
-	r.GET("/status", func(c *gin.Context) { writeStatus(c, o.Service) })
-	r.GET("/config", func(c *gin.Context) { c.JSON(http.StatusOK, o.Config) })
-	r.Any("/metrics", gin.WrapH(promhttp.HandlerFor(o.Gatherer, promhttp.HandlerOpts{})))
-	r.POST("/admin/log", func(c *gin.Context) { setLogLevel(c, o.LogLevel) })
+// legacyRoutes are the routes outside /api. Their errors are plain text and
+// they are never forwarded.
+func legacyRoutes(o Options) []route.Route {
+	const text = "text/plain"
+	routes := []route.Route{
+		{Method: http.MethodGet, Path: "/status", Handle: func(c *gin.Context) { writeStatus(c, o.Service) },
+			Summary: "The capture that is asked", Answer: nodeStatus{}},
+		{Method: http.MethodGet, Path: "/config", Handle: func(c *gin.Context) { c.JSON(http.StatusOK, o.Config) },
+			Summary: "The server's configuration; durations are nanoseconds", Answer: config.ServerConfig{}},
+		{Path: "/metrics", Handle: gin.WrapH(promhttp.HandlerFor(o.Gatherer, promhttp.HandlerOpts{})),
+			Summary: "Metrics in the format of Prometheus", Text: text},
+		{Method: http.MethodPost, Path: "/admin/log", Handle: func(c *gin.Context) { setLogLevel(c, o.LogLevel) },
+			Summary: "Set the log level of the capture that is asked; the body is a JSON string", Body: "", Answer: struct{}{}},
+		{Method: http.MethodGet, Path: "/debug/info", Handle: func(c *gin.Context) { writeDebugInfo(c, o.Service) },
+			NeedsUser: true, Summary: "All that there is in etcd, credentials included, and what runs", Text: text},
+	}
+	routes = append(routes, ownerRoutes(o.Service)...)
+	return append(routes,
+		route.Route{Method: http.MethodGet, Path: "/debug/pprof/", Handle: gin.WrapF(pprof.Index),
+			Summary: "List of profiles", Text: "text/html"},
+		route.Route{Method: http.MethodGet, Path: "/debug/pprof/:profile", Handle: writeProfile,
+			Summary: "A profile", Text: "application/octet-stream"},
+	)
+}
 
-	r.GET("/debug/info", func(c *gin.Context) { writeDebugInfo(c, o.Service) })
-	registerOwnerRoutes(r.Group("/capture/owner"), o.Service)
-
-	profiles := r.Group("/debug/pprof")
-	profiles.GET("/", gin.WrapF(pprof.Index))
-	profiles.GET("/:profile", func(c *gin.Context) {
-		switch name := c.Param("profile"); name {
-		case "cmdline":
-			pprof.Cmdline(c.Writer, c.Request)
-		case "profile":
-			pprof.Profile(c.Writer, c.Request)
-		case "symbol":
-			pprof.Symbol(c.Writer, c.Request)
-		case "trace":
-			pprof.Trace(c.Writer, c.Request)
-		default:
-			pprof.Handler(name).ServeHTTP(c.Writer, c.Request)
-		}
-	})
+func writeProfile(c *gin.Context) {
+	switch name := c.Param("profile"); name {
+	case "cmdline":
+		pprof.Cmdline(c.Writer, c.Request)
+	case "profile":
+		pprof.Profile(c.Writer, c.Request)
+	case "symbol":
+		pprof.Symbol(c.Writer, c.Request)
+	case "trace":
+		pprof.Trace(c.Writer, c.Request)
+	default:
+		pprof.Handler(name).ServeHTTP(c.Writer, c.Request)
+	}
 }
 
 func writeStatus(c *gin.Context, svc *service.Service) {

@@ -5,10 +5,12 @@ import (
 	stderrors "errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/tidemark/tidemark/api/route"
 	"github.com/tidemark/tidemark/api/wire"
 	"github.com/tidemark/tidemark/pkg/errors"
 	"github.com/tidemark/tidemark/pkg/model"
@@ -21,12 +23,24 @@ type done struct {
 	Message string `json:"message"`
 }
 
-// registerOwnerRoutes adds the actions of the time before API v1. Parameters
-// come as form or query; the default namespace is meant.
-func registerOwnerRoutes(g *gin.RouterGroup, svc *service.Service) {
-	g.POST("/resign", func(c *gin.Context) { finish(c, svc.Resign()) })
-	g.POST("/admin", func(c *gin.Context) { legacyAdmin(c, svc) })
-	g.POST("/changefeed/query", func(c *gin.Context) { legacyQuery(c, svc) })
+// ownerRoutes are the actions of the time before API v1. Parameters come as
+// form or query; the default namespace is meant.
+func ownerRoutes(svc *service.Service) []route.Route {
+	feed := route.Param{Name: "cf-id", About: "the changefeed"}
+	return []route.Route{
+		{Method: http.MethodPost, Path: "/capture/owner/resign", Handle: func(c *gin.Context) { finish(c, svc.Resign()) },
+			Summary: "Let another capture become the owner", Answer: done{}},
+		{Method: http.MethodPost, Path: "/capture/owner/admin", Handle: func(c *gin.Context) { legacyAdmin(c, svc) },
+			Summary: "Stop, resume or remove a changefeed", Answer: done{},
+			Form: []route.Param{feed, {Name: "admin-job", About: "1 stops, 2 resumes, 3 removes"}}},
+		{Method: http.MethodPost, Path: "/capture/owner/rebalance_trigger", Handle: func(c *gin.Context) { legacyRebalance(c, svc) },
+			Summary: "Spread a changefeed's tables evenly", Form: []route.Param{feed}, Answer: done{}},
+		{Method: http.MethodPost, Path: "/capture/owner/move_table", Handle: func(c *gin.Context) { legacyMove(c, svc) },
+			Summary: "Move a table to a capture", Answer: done{},
+			Form: []route.Param{feed, {Name: "target-cp-id", About: "the capture"}, {Name: "table-id", About: "the table"}}},
+		{Method: http.MethodPost, Path: "/capture/owner/changefeed/query", Handle: func(c *gin.Context) { legacyQuery(c, svc) },
+			Summary: "A changefeed's state, as any capture reads it in etcd", Form: []route.Param{feed}, Answer: legacyFeed{}},
+	}
 }
 
 // finish answers an action that the owner took or refused.
@@ -45,6 +59,10 @@ func legacyAdmin(c *gin.Context, svc *service.Service) {
 	actions := map[string]func(context.Context, model.ChangefeedID) error{
 		"1": svc.Pause, "2": svc.Resume, "3": svc.Remove,
 	}
+	if !svc.IsOwner() {
+		finish(c, errors.ErrNotOwner.New())
+		return
+	}
 	job := formValue(c, "admin-job")
 	act, ok := actions[job]
 	if !ok {
@@ -58,6 +76,45 @@ func legacyAdmin(c *gin.Context, svc *service.Service) {
 		err = errors.ErrChangeFeedNotExists.New(id)
 	}
 	finish(c, err)
+}
+
+func legacyRebalance(c *gin.Context, svc *service.Service) {
+	if id, ok := ownFeed(c, svc); ok {
+		finish(c, svc.Rebalance(c.Request.Context(), id))
+	}
+}
+
+func legacyMove(c *gin.Context, svc *service.Service) {
+	id, ok := ownFeed(c, svc)
+	if !ok {
+		return
+	}
+	target, text := formValue(c, "target-cp-id"), formValue(c, "table-id")
+	if !model.ValidID(target) {
+		plainText(c, http.StatusBadRequest, errors.ErrAPIInvalidParam.Msg("invalid target capture id: %s", target))
+		return
+	}
+	table, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		plainText(c, http.StatusBadRequest, errors.ErrAPIInvalidParam.Msg("invalid tableID: %s", text))
+		return
+	}
+	finish(c, svc.MoveTable(c.Request.Context(), id, table, target))
+}
+
+// ownFeed reads the changefeed's id on the owner; where it is false, the
+// request was answered.
+func ownFeed(c *gin.Context, svc *service.Service) (model.ChangefeedID, bool) {
+	if !svc.IsOwner() {
+		finish(c, errors.ErrNotOwner.New())
+		return model.ChangefeedID{}, false
+	}
+	id := formValue(c, "cf-id")
+	if !model.ValidID(id) {
+		plainText(c, http.StatusBadRequest, errors.ErrAPIInvalidParam.Msg("invalid changefeed id: %s", id))
+		return model.ChangefeedID{}, false
+	}
+	return model.DefaultChangefeedID(id), true
 }
 
 // legacyFeed is the answer of the legacy query.

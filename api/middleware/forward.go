@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"io"
+	"net"
 	"net/http"
 	"strconv"
 	"time"
@@ -18,9 +19,14 @@ const (
 	forwardFromHeader  = "TiCDC-ForwardFromCapture"
 	forwardTimesHeader = "TiCDC-ForwardTimes"
 	maxForwardTimes    = 2
-	// dialOwnerTimeout bounds connecting to the owner; answers may take as
-	// long as the owner needs.
-	dialOwnerTimeout = 10 * time.Second
+	// findOwnerTimeout bounds asking etcd who the owner is, dialOwnerTimeout
+	// connecting to it. Without them a call would hang as long as etcd or the
+	// owner's machine is down.
+	findOwnerTimeout = 3 * time.Second
+	dialOwnerTimeout = 3 * time.Second
+	// answerTimeout bounds the wait for the owner's answer to begin. It leaves
+	// room for the slowest calls, which connect to another PD and to a sink.
+	answerTimeout = 3 * time.Minute
 )
 
 // Cluster is what forwarding needs to know.
@@ -37,11 +43,13 @@ type Cluster interface {
 // as they are, redirects and encodings included.
 func ForwardClient(tlsConfig *tls.Config) *http.Client {
 	transport := &http.Transport{
-		TLSClientConfig:     tlsConfig,
-		DisableCompression:  true,
-		MaxIdleConnsPerHost: 8,
-		IdleConnTimeout:     time.Minute,
-		TLSHandshakeTimeout: dialOwnerTimeout,
+		TLSClientConfig:       tlsConfig,
+		DialContext:           (&net.Dialer{Timeout: dialOwnerTimeout}).DialContext,
+		DisableCompression:    true,
+		MaxIdleConnsPerHost:   8,
+		IdleConnTimeout:       time.Minute,
+		TLSHandshakeTimeout:   dialOwnerTimeout,
+		ResponseHeaderTimeout: answerTimeout,
 	}
 	return &http.Client{
 		Transport:     transport,
@@ -86,7 +94,9 @@ func forwardRequest(c *gin.Context, cluster Cluster, scheme string) (*http.Reque
 	if err != nil {
 		return nil, err
 	}
-	addr, err := cluster.OwnerAddress(c.Request.Context())
+	ctx, cancel := context.WithTimeout(c.Request.Context(), findOwnerTimeout)
+	defer cancel()
+	addr, err := cluster.OwnerAddress(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@
 package middleware
 
 import (
+	stderrors "errors"
 	"net/http"
 	"time"
 
@@ -51,17 +52,27 @@ func RequireReady(r Readiness) gin.HandlerFunc {
 	}
 }
 
-// LogAccess writes one line per call.
+// slowRead is how long a successful read may take before its line is worth
+// everybody's attention.
+const slowRead = time.Second
+
+// LogAccess writes one line per call. Reads that succeed are polled, and so
+// are logged for debugging only, unless they are slow.
 func LogAccess(logger *zap.Logger) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		start := time.Now()
 		c.Next()
-		user, _, _ := c.Request.BasicAuth()
-		var err error
-		if last := c.Errors.Last(); last != nil {
-			err = last.Err
+		took := time.Since(start)
+		level := zap.InfoLevel
+		if c.Request.Method == http.MethodGet && c.Writer.Status() < http.StatusBadRequest && took < slowRead {
+			level = zap.DebugLevel
 		}
-		logger.Info("api request",
+		entry := logger.Check(level, "api request")
+		if entry == nil {
+			return
+		}
+		user, _, _ := c.Request.BasicAuth()
+		fields := []zap.Field{
 			zap.Int("status", c.Writer.Status()),
 			zap.String("method", c.Request.Method),
 			zap.String("path", c.Request.URL.Path),
@@ -70,8 +81,12 @@ func LogAccess(logger *zap.Logger) gin.HandlerFunc {
 			zap.String("user-agent", c.Request.UserAgent()),
 			zap.String("client-version", c.Request.Header.Get(clientVersionHeader)),
 			zap.String("username", user),
-			zap.Error(err),
-			zap.Duration("duration", time.Since(start)))
+			zap.Duration("duration", took),
+		}
+		if last := c.Errors.Last(); last != nil {
+			fields = append(fields, zap.Error(last.Err))
+		}
+		entry.Write(fields...)
 	}
 }
 
@@ -92,6 +107,17 @@ func Fail(c *gin.Context, err error) { _ = c.Error(err) }
 func FailWith(c *gin.Context, status int, err error) {
 	c.IndentedJSON(status, bodyOf(err))
 	Fail(c, err)
+}
+
+// FailDrain answers a drain that failed on its way: by 503, for which clients
+// wait and try again. The caller's faults keep their status.
+func FailDrain(c *gin.Context, err error) {
+	if errors.IsBadRequest(err) || stderrors.Is(err, errors.ErrNotOwner) || stderrors.Is(err, errors.ErrOwnerNotFound) {
+		Fail(c, err)
+		return
+	}
+	c.Header("Content-Type", "text/plain; charset=utf-8")
+	FailWith(c, http.StatusServiceUnavailable, err)
 }
 
 // FailDecode answers a body that does not decode: by 400 and, unlike every

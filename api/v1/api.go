@@ -26,29 +26,6 @@ type API struct {
 // New makes the API over a service; level is what POST /log changes.
 func New(s *service.Service, level wire.LevelSetter) *API { return &API{service: s, level: level} }
 
-// Register adds the routes to a group; forward relays the calls that only the
-// owner answers.
-func Register(g *gin.RouterGroup, a *API, forward gin.HandlerFunc) {
-	g.GET("/status", a.status)
-	g.POST("/log", a.setLogLevel)
-
-	owner := g.Group("", forward)
-	owner.GET("/health", a.health)
-	owner.GET("/captures", a.listCaptures)
-	owner.GET("/processors", a.listProcessors)
-	owner.GET("/processors/:changefeed_id/:capture_id", a.getProcessor)
-	owner.POST("/owner/resign", a.resign)
-
-	feeds := owner.Group("/changefeeds")
-	feeds.GET("", a.listChangefeeds)
-	feeds.GET("/:changefeed_id", a.getChangefeed)
-	feeds.POST("", a.createChangefeed)
-	feeds.PUT("/:changefeed_id", a.updateChangefeed)
-	feeds.DELETE("/:changefeed_id", a.deleteChangefeed)
-	feeds.POST("/:changefeed_id/pause", a.pauseChangefeed)
-	feeds.POST("/:changefeed_id/resume", a.resumeChangefeed)
-}
-
 // decode reads the body; on failure it has answered already.
 func decode(c *gin.Context, v any) bool {
 	if err := wire.Decode(bodyOf(c), v); err != nil {
@@ -126,6 +103,7 @@ type ProcessorDetail struct {
 	CheckpointTs uint64        `json:"checkpoint_ts"`
 	ResolvedTs   uint64        `json:"resolved_ts"`
 	Tables       []int64       `json:"table_ids"`
+	Count        uint64        `json:"count"`
 	Error        *runningError `json:"error"`
 }
 

@@ -25,36 +25,6 @@ type API struct {
 // New makes the API over a service; level is what POST /log changes.
 func New(s *service.Service, level wire.LevelSetter) *API { return &API{service: s, level: level} }
 
-// Register adds the routes to a group; forward relays the calls that only the
-// owner answers.
-func Register(g *gin.RouterGroup, a *API, forward gin.HandlerFunc) {
-	g.GET("/status", a.status)
-	g.POST("/log", a.setLogLevel)
-	g.POST("/tso", a.tso)
-	g.POST("/verify_table", a.verifyTable)
-
-	owner := g.Group("", forward)
-	owner.GET("/health", a.health)
-	owner.GET("/captures", a.listCaptures)
-	owner.GET("/processors", a.listProcessors)
-	owner.GET("/processors/:changefeed_id/:capture_id", a.getProcessor)
-	owner.POST("/owner/resign", a.resign)
-	owner.GET("/unsafe/metadata", a.getMetadata)
-	owner.DELETE("/unsafe/service_gc_safepoint", a.deleteSafePoint)
-
-	feeds := owner.Group("/changefeeds")
-	feeds.POST("", a.createChangefeed)
-	feeds.GET("", a.listChangefeeds)
-	feeds.GET("/:changefeed_id", a.getChangefeed)
-	feeds.PUT("/:changefeed_id", a.updateChangefeed)
-	feeds.DELETE("/:changefeed_id", a.deleteChangefeed)
-	feeds.GET("/:changefeed_id/meta_info", a.getMetaInfo)
-	feeds.POST("/:changefeed_id/pause", a.pauseChangefeed)
-	feeds.POST("/:changefeed_id/resume", a.resumeChangefeed)
-	feeds.GET("/:changefeed_id/status", a.getChangefeedStatus)
-	feeds.GET("/:changefeed_id/synced", a.getSynced)
-}
-
 // empty is the body of a success that has nothing to tell.
 type empty struct{}
 

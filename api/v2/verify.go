@@ -93,35 +93,3 @@ func (a *API) getSynced(c *gin.Context) {
 		Info:             st.Info,
 	})
 }
-
-// EtcdData is one key of the metadata.
-type EtcdData struct {
-	Key   string `json:"key,omitempty"`
-	Value string `json:"value,omitempty"`
-}
-
-// getMetadata shows all, credentials included.
-func (a *API) getMetadata(c *gin.Context) {
-	list, err := a.service.Dump(c.Request.Context())
-	if err != nil {
-		middleware.Fail(c, err)
-		return
-	}
-	out := make([]EtcdData, 0, len(list))
-	for _, kv := range list {
-		out = append(out, EtcdData(kv))
-	}
-	c.IndentedJSON(http.StatusOK, out)
-}
-
-func (a *API) deleteSafePoint(c *gin.Context) {
-	var req UpstreamConfig
-	if !decode(c, &req) {
-		return
-	}
-	if err := a.service.DeleteSafePoint(c.Request.Context(), req.ID, req.address()); err != nil {
-		middleware.Fail(c, err)
-		return
-	}
-	c.JSON(http.StatusOK, empty{})
-}

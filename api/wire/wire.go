@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tidemark/tidemark/api/route"
 	"github.com/tidemark/tidemark/pkg/config"
 	"github.com/tidemark/tidemark/pkg/errors"
 	"github.com/tidemark/tidemark/pkg/model"
@@ -115,6 +116,11 @@ func NewCaptures(captures []owner.CaptureView, clusterID string) []Capture {
 	return list
 }
 
+// DrainAnswer says how far draining a capture is.
+type DrainAnswer struct {
+	CurrentTableCount int `json:"current_table_count"` // tables still there
+}
+
 // Processor is a running changefeed on a capture, as both versions list it.
 type Processor struct {
 	Namespace    string `json:"namespace"`
@@ -190,6 +196,13 @@ func SinkURI(uri config.SinkURI) string {
 	}
 	return uri.String()
 }
+
+// The parameters that several routes take from the query.
+var (
+	StateParam = route.Param{Name: "state", About: "only changefeeds in this state; `all` shows every one, " +
+		"nothing leaves out finished and removed ones"}
+	NamespaceParam = route.Param{Name: "namespace", About: "the changefeed's namespace, `default` unless given"}
+)
 
 // NamespaceOf is the namespace that a request asks for.
 func NamespaceOf(query string) string {

@@ -382,6 +382,13 @@ func (f *feed) onJob(ctx context.Context, job Job) error {
 	return nil
 }
 
+// onArrange takes a wish about the placement. A table keeps the place that it
+// has: wishes are dropped, as wishes that cannot be met always are.
+func (f *feed) onArrange(wish Arrangement) {
+	f.logger.Info("tables stay where they are", zap.Int("wish", int(wish.Kind)),
+		zap.Int64("table", wish.Table), zap.String("capture", wish.Capture))
+}
+
 // remove deletes every key of the changefeed and ends the loop.
 func (f *feed) remove(ctx context.Context) error {
 	f.stopRun()

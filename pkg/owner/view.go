@@ -64,3 +64,21 @@ type Job struct {
 	// the checkpoint.
 	OverwriteCheckpointTs uint64
 }
+
+// ArrangeKind is what an Arrangement asks for.
+type ArrangeKind int
+
+// The kinds of arrangements.
+const (
+	ArrangeRebalance ArrangeKind = iota + 1 // spread the tables of ID evenly
+	ArrangeMove                             // move Table of ID to Capture
+	ArrangeDrain                            // take the tables of all changefeeds off Capture
+)
+
+// Arrangement is a wish of a user about where tables run.
+type Arrangement struct {
+	Kind    ArrangeKind
+	ID      model.ChangefeedID // not for ArrangeDrain
+	Table   int64
+	Capture model.CaptureID
+}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/tidemark/tidemark/pkg/config"
 	"github.com/tidemark/tidemark/pkg/etcdmeta"
 	"github.com/tidemark/tidemark/pkg/model"
@@ -86,16 +88,33 @@ func (s *Server) tablesAt(ctx context.Context, ts uint64) ([]*model.Table, func(
 }
 
 // dialPD connects to the PD cluster that a request names.
-func (s *Server) dialPD(ctx context.Context, addr service.PDAddress) (service.Upstream, func(), error) {
+func (s *Server) dialPD(ctx context.Context, addr service.PDAddress) (service.OtherUpstream, error) {
 	up, err := upstream.Connect(ctx, upstream.Config{
 		PDEndpoints: addr.Endpoints,
 		Security:    upstream.Security{CAPath: addr.CAPath, CertPath: addr.CertPath, KeyPath: addr.KeyPath},
 		Version:     s.o.Version, Logger: s.logger,
 	})
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	return up, up.Close, nil
+	return otherUpstream{up, s.logger}, nil
+}
+
+// otherUpstream is the cluster of one request.
+type otherUpstream struct {
+	*upstream.Upstream
+	logger *zap.Logger
+}
+
+// TablesAt loads the schema for this one look at it.
+func (o otherUpstream) TablesAt(ctx context.Context, ts uint64) ([]*model.Table, error) {
+	ts -= min(ts, 1)
+	lease, err := schema.NewRegistry(schemaUpstream{o.Upstream}, o.logger).Acquire(ctx, ts)
+	if err != nil {
+		return nil, err
+	}
+	defer lease.Release()
+	return lease.Store().Tables(ts), nil
 }
 
 // node is this capture as the API sees it.

@@ -163,32 +163,6 @@ func TestCreateEndsWithItsClient(t *testing.T) {
 	require.NoError(t, err, "stored is stored")
 }
 
-func TestPDOfTheRequest(t *testing.T) {
-	c := servicetest.New()
-	o := c.Options()
-	closed := 0
-	other := otherUpstream{Cluster: c}
-	o.DialPD = func(context.Context, service.PDAddress) (service.Upstream, func(), error) {
-		return other, func() { closed++ }, nil
-	}
-	s := service.New(o)
-	withPD := func(r *service.CreateRequest) { r.PD.Endpoints = []string{"http://other:2379"} }
-	_, err := s.Create(context.Background(), request(withPD))
-	require.ErrorIs(t, err, errors.ErrUpstreamMissMatch)
-	require.Equal(t, 1, closed)
-
-	o.DialPD = func(context.Context, service.PDAddress) (service.Upstream, func(), error) {
-		return c, func() { closed++ }, nil
-	}
-	_, err = service.New(o).Create(context.Background(), request(withPD))
-	require.NoError(t, err, "the same cluster by another name")
-	require.Equal(t, 2, closed)
-}
-
-type otherUpstream struct{ *servicetest.Cluster }
-
-func (otherUpstream) ClusterID() uint64 { return 1 }
-
 func TestOwnerIsAwaited(t *testing.T) {
 	c := servicetest.New()
 	c.SetView(func(v *owner.View) { v.Ready = false })

@@ -210,31 +210,6 @@ func (s *Service) OwnerAddress(ctx context.Context) (string, error) {
 
 var errNoLeader = stderrors.New("election: no leader")
 
-// TSO asks the default upstream, or the one that the request names, for a
-// timestamp. Errors: ErrUpstreamNotFound, ErrAPIGetPDClientFailed,
-// ErrInternalServerError.
-func (s *Service) TSO(ctx context.Context, upstreamID uint64, pd PDAddress) (uint64, error) {
-	up := s.o.Upstream
-	switch {
-	case upstreamID > 0:
-		if upstreamID != up.ClusterID() {
-			return 0, errors.ErrUpstreamNotFound.New(upstreamID)
-		}
-	case len(pd.Endpoints) > 0:
-		other, closePD, err := s.dial(ctx, pd)
-		if err != nil {
-			return 0, err
-		}
-		defer closePD()
-		up = other
-	}
-	ts, err := up.CurrentTSO(ctx)
-	if err != nil {
-		return 0, errors.ErrInternalServerError.Wrap(err)
-	}
-	return ts, nil
-}
-
 // Resign asks the owner's work to end.
 func (s *Service) Resign() error {
 	own, ok := s.o.Node.Owner()

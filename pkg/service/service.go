@@ -36,6 +36,9 @@ type Owner interface {
 	View() *owner.View
 	// Submit returns when the job was accepted; see owner.Owner.
 	Submit(ctx context.Context, job owner.Job) error
+	// Arrange takes a wish about where tables run and never blocks. A wish
+	// that cannot be met is dropped.
+	Arrange(wish owner.Arrangement)
 	// Resign asks for the end of the term and does not wait for it.
 	Resign()
 }
@@ -58,6 +61,18 @@ type Upstream interface {
 	// SetServiceSafePoint returns the least safe point of all services. A TTL
 	// of 0 withdraws the service's own one.
 	SetServiceSafePoint(ctx context.Context, serviceID string, ttlSeconds int64, ts uint64) (uint64, error)
+	// ResolveLocks resolves the locks that dead transactions up to maxTs left
+	// in a region. It fails when there is no such region.
+	ResolveLocks(ctx context.Context, regionID, maxTs uint64) error
+}
+
+// OtherUpstream is a PD cluster that a request names, with its stores.
+type OtherUpstream interface {
+	Upstream
+	// TablesAt lists every table as of a TSO; it fails when the store cannot
+	// be read.
+	TablesAt(ctx context.Context, ts uint64) ([]*model.Table, error)
+	Close()
 }
 
 // PDAddress names a PD cluster other than the default one.
@@ -92,9 +107,9 @@ type Options struct {
 	// Probe opens the downstream and closes it again. Its errors carry the
 	// codes that clients know.
 	Probe func(ctx context.Context, target Target) error
-	// DialPD connects to another PD cluster; the function closes it. Optional:
-	// without it requests that name their own PD are refused.
-	DialPD func(ctx context.Context, addr PDAddress) (Upstream, func(), error)
+	// DialPD connects to the PD cluster of a request. Optional: without it
+	// requests that name their own PD are refused.
+	DialPD func(ctx context.Context, addr PDAddress) (OtherUpstream, error)
 	// HasRunningImport tells whether a restore or import runs upstream.
 	// Optional. See RunningImport.
 	HasRunningImport func(ctx context.Context) (bool, error)

@@ -76,19 +76,12 @@ func (s *Service) Synced(
 }
 
 // clockOf asks the PD that a request names, or the default one.
-func (s *Service) clockOf(ctx context.Context, pd PDAddress) (uint64, error) {
-	up := s.o.Upstream
-	if len(pd.Endpoints) > 0 {
-		other, closePD, err := s.dial(ctx, pd)
-		if err != nil {
-			return 0, err
+func (s *Service) clockOf(ctx context.Context, pd PDAddress) (now uint64, err error) {
+	err = s.withUpstream(ctx, 0, pd, func(up Upstream) error {
+		if now, err = up.CurrentTSO(ctx); err != nil {
+			return errors.ErrPDEtcdAPIError.Wrap(err)
 		}
-		defer closePD()
-		up = other
-	}
-	now, err := up.CurrentTSO(ctx)
-	if err != nil {
-		return 0, errors.ErrPDEtcdAPIError.Wrap(err)
-	}
-	return now, nil
+		return nil
+	})
+	return now, err
 }

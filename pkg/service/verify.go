@@ -2,7 +2,7 @@ package service
 
 import (
 	"context"
-	"math"
+	stderrors "errors"
 	"sort"
 
 	"github.com/tidemark/tidemark/pkg/config"
@@ -17,9 +17,6 @@ import (
 func (s *Service) VerifyTables(
 	ctx context.Context, cfg *config.ReplicaConfig, ts uint64, pd PDAddress,
 ) (eligible, ineligible []*model.Table, err error) {
-	if err := s.checkOwnUpstream(ctx, pd); err != nil {
-		return nil, nil, err
-	}
 	cfg.Complete()
 	f, err := filter.New(cfg.Filter, cfg.CaseSensitive)
 	if err != nil {
@@ -28,9 +25,9 @@ func (s *Service) VerifyTables(
 	if ts == 0 {
 		return nil, nil, nil // nothing existed then
 	}
-	tables, release, err := s.o.TablesAt(ctx, ts)
+	tables, release, err := s.tablesOf(ctx, pd, ts)
 	if err != nil {
-		return nil, nil, errors.ErrNewStore.Wrap(err)
+		return nil, nil, newStoreError(err)
 	}
 	defer release()
 	eligible, ineligible = splitEligible(tables, f)
@@ -43,23 +40,26 @@ func (s *Service) VerifyTables(
 	return eligible, ineligible, nil
 }
 
-// DeleteSafePoint removes the cluster's own service safe point from the
-// default upstream, or from the one that the request names.
-func (s *Service) DeleteSafePoint(ctx context.Context, upstreamID uint64, pd PDAddress) error {
-	if upstreamID > 0 && upstreamID != s.o.Upstream.ClusterID() {
-		return errors.ErrUpstreamNotFound.New(upstreamID)
+// tablesOf lists the tables of the upstream that a request means.
+func (s *Service) tablesOf(ctx context.Context, pd PDAddress, ts uint64) ([]*model.Table, func(), error) {
+	if len(pd.Endpoints) == 0 {
+		return s.o.TablesAt(ctx, ts)
 	}
-	up := s.o.Upstream
-	if upstreamID == 0 && len(pd.Endpoints) > 0 {
-		other, closePD, err := s.dial(ctx, pd)
-		if err != nil {
-			return err
-		}
-		defer closePD()
-		up = other
+	other, err := s.dial(ctx, pd)
+	if err != nil {
+		return nil, nil, err
 	}
-	if _, err := up.SetServiceSafePoint(ctx, s.o.GCServiceID, 0, math.MaxUint64); err != nil {
-		return errors.ErrInternalServerError.Wrap(err)
+	tables, err := other.TablesAt(ctx, ts)
+	if err != nil {
+		other.Close()
+		return nil, nil, err
 	}
-	return nil
+	return tables, other.Close, nil
+}
+
+func newStoreError(err error) error {
+	if stderrors.Is(err, errors.ErrNewStore) {
+		return err
+	}
+	return errors.ErrNewStore.Wrap(err)
 }

@@ -30,6 +30,19 @@ func (l *locks) Resolve(ctx context.Context, start, end []byte, maxTs uint64) (i
 	return r.found, err
 }
 
+// ResolveLocks resolves the locks that transactions up to maxTs left in a
+// region; those of living transactions stay. It fails when PD knows of no such
+// region, or when the store does not answer.
+func (u *Upstream) ResolveLocks(ctx context.Context, regionID, maxTs uint64) error {
+	at, err := u.store.GetRegionCache().LocateRegionByIDFromPD(
+		tikv.NewBackofferWithVars(ctx, lockMaxBackoff, nil), regionID)
+	if err != nil {
+		return err
+	}
+	_, err = (&locks{store: u.store}).Resolve(ctx, at.StartKey, at.EndKey, maxTs)
+	return err
+}
+
 // readerLocks replaces the garbage collector's rule, which also rolls living
 // transactions back.
 type readerLocks struct {

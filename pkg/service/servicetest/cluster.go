@@ -57,9 +57,17 @@ type Cluster struct {
 	safePoints map[string]uint64
 	writes     int
 	jobs       []owner.Job
+	wishes     []owner.Arrangement
 	probes     []service.Target
 	resigned   int
+	resolved   []Locks
 }
+
+// Locks are what one call of ResolveLocks was about.
+type Locks struct{ Region, MaxTs uint64 }
+
+// Region is the only region of the upstream.
+const Region = uint64(8)
 
 // New makes a healthy cluster without changefeeds.
 func New() *Cluster {
@@ -158,6 +166,17 @@ func (c *Cluster) SetServiceSafePoint(_ context.Context, id string, ttl int64, t
 	return least, nil
 }
 
+// ResolveLocks implements service.Upstream.
+func (c *Cluster) ResolveLocks(_ context.Context, region, maxTs uint64) error {
+	if region != Region {
+		return fmt.Errorf("region not found for regionID %d", region)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.resolved = append(c.resolved, Locks{region, maxTs})
+	return nil
+}
+
 // GetFeed implements service.Metadata.
 func (c *Cluster) GetFeed(_ context.Context, id model.ChangefeedID) (*etcdmeta.Feed, error) {
 	c.mu.Lock()
@@ -226,6 +245,12 @@ func (o ownerOf) Resign() {
 	o.c.mu.Lock()
 	defer o.c.mu.Unlock()
 	o.c.resigned++
+}
+
+func (o ownerOf) Arrange(wish owner.Arrangement) {
+	o.c.mu.Lock()
+	defer o.c.mu.Unlock()
+	o.c.wishes = append(o.c.wishes, wish)
 }
 
 func (o ownerOf) Submit(_ context.Context, job owner.Job) error {
@@ -334,6 +359,20 @@ func (c *Cluster) Jobs() []owner.Job {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return append([]owner.Job(nil), c.jobs...)
+}
+
+// Wishes returns what the owner was asked about the placement of tables.
+func (c *Cluster) Wishes() []owner.Arrangement {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return append([]owner.Arrangement(nil), c.wishes...)
+}
+
+// Resolved returns the locks that were resolved.
+func (c *Cluster) Resolved() []Locks {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return append([]Locks(nil), c.resolved...)
 }
 
 // Probes returns the downstreams that were opened.
