@@ -25,8 +25,8 @@ type Consumer interface {
 	// OnResolved tells that every row with CommitTs <= ts was delivered by
 	// OnRows. It rises strictly and is not called concurrently for one span.
 	OnResolved(ts uint64)
-	// OnError tells, once, that the subscription is dead for a reason that no
-	// retry cures.
+	// OnError tells that the subscription is dead for a reason that no retry
+	// cures. No call follows it.
 	OnError(err error)
 }
 
@@ -42,9 +42,10 @@ type Options struct {
 	First bool
 	// Admit, when set, is asked before the first scan of history of this
 	// subscription, for instance whether there is memory for it. It must not
-	// block. False delays the start; a subscription that waited for long is
-	// started all the same, one at a time. Scans that started are not held
-	// back: their rows become useful only when all are done.
+	// block, nor call the subscription. False delays the start; one that
+	// waited for long is started all the same, one at a time. Scans that
+	// started are not held back: their rows become useful only when all are
+	// done. What reaches back less than half a minute is not asked about.
 	Admit func() bool
 }
 
@@ -130,5 +131,5 @@ type Config struct {
 	LockAge      time.Duration // how long a span must stand still: 4 s
 	LockRepeat   time.Duration // before one region is cleaned again: 10 s
 	AdmitTimeout time.Duration // after which Options.Admit is overruled: 10 s
-	MaxScans     int           // most concurrent scans of history per store: 256
+	MaxScans     int           // most concurrent scans per store: 256
 }

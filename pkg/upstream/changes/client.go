@@ -2,12 +2,16 @@ package changes
 
 import (
 	"context"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
 )
+
+// maxRetryPause bounds the pause before a region is tried again.
+const maxRetryPause = 2 * time.Second
 
 func (c *Config) setDefaults() {
 	def := func(d *time.Duration, v time.Duration) {
@@ -29,39 +33,49 @@ func (c *Config) setDefaults() {
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()
 	}
+	if c.Now == nil {
+		c.Now = func() uint64 { return 0 }
+	}
 }
 
 // Client is the subscription client of one cluster. One goroutine looks
 // regions up, one per store sends and one per stream receives; none per
 // subscription or region.
 type Client struct {
-	cfg    Config
-	lookup *lookupQueue
-	clock  atomic.Int64 // Unix ns of the last tick; see coarseNow
+	cfg       Config
+	metrics   *metrics
+	lookup    *lookupQueue
+	overruled atomic.Int64 // Unix ns of the last subscription that started against its owner's wish
 
 	mu     sync.Mutex
 	subs   map[*Subscription]struct{}
 	stores map[uint64]*store
 	tasks  sync.WaitGroup
+	ctx    context.Context // of Run
 }
 
 // New makes a client; nothing happens before Run.
 func New(cfg Config) *Client {
 	cfg.setDefaults()
-	c := &Client{
-		cfg:    cfg,
-		lookup: newLookupQueue(),
-		subs:   make(map[*Subscription]struct{}),
-		stores: make(map[uint64]*store),
+	return &Client{
+		cfg:     cfg,
+		metrics: newMetrics(cfg.Registerer),
+		lookup:  newLookupQueue(),
+		subs:    make(map[*Subscription]struct{}),
+		stores:  make(map[uint64]*store),
 	}
-	c.clock.Store(time.Now().UnixNano())
-	return c
 }
 
 // Run serves all subscriptions until the context ends and returns its error
 // after every goroutine has ended. It may be called once.
 func (c *Client) Run(ctx context.Context) error {
-	c.tasks.Go(func() { c.runLocks(ctx) })
+	c.mu.Lock()
+	c.ctx = ctx
+	c.mu.Unlock()
+	defer c.metrics.unregister()
+	if c.cfg.Locks != nil {
+		c.tasks.Go(func() { c.runLocks(ctx) })
+	}
 	c.runLookups(ctx)
 	c.tasks.Wait()
 	return ctx.Err()
@@ -70,10 +84,11 @@ func (c *Client) Run(ctx context.Context) error {
 // Subscribe starts a subscription. It never blocks and is safe for concurrent use.
 func (c *Client) Subscribe(o Options) *Subscription {
 	s := newSubscription(c, o)
+	first := s.frontier.parts[0]
 	c.mu.Lock()
 	c.subs[s] = struct{}{}
 	c.mu.Unlock()
-	c.lookup.add(s.ranges[0], 0)
+	c.lookup.add(first, 0)
 	return s
 }
 
@@ -91,29 +106,50 @@ func (c *Client) forget(s *Subscription) {
 	}
 }
 
-// storeFor returns the worker of a store, started on first use. It is called
-// by the lookup goroutine only, which Run waits for.
-func (c *Client) storeFor(ctx context.Context, id uint64) *store {
+// assign hands a part to the store that leads its region; the store's worker
+// is started on first use. It is called from tasks that Run waits for.
+func (c *Client) assign(p *part, storeID uint64) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	st, ok := c.stores[id]
+	st, ok := c.stores[storeID]
 	if !ok {
-		st = newStore(c, id)
-		c.stores[id] = st
+		st = newStore(c, storeID)
+		c.stores[storeID] = st
+		ctx := c.ctx
 		c.tasks.Go(func() { st.run(ctx) })
 	}
-	return st
+	c.mu.Unlock()
+	st.enqueue(p)
 }
 
 // retry sends a part back to the region lookup after a pause that grows with
-// its failures in a row.
-func (c *Client) retry(p *part, reason Reason, detail string) {
+// its failures in a row, and is at least the one given.
+func (c *Client) retry(p *part, reason Reason, detail string, least time.Duration) {
 	p.note(reason, detail)
-	const most = 2 * time.Second
-	pause := c.cfg.RetryPause << min(p.attempts, 10)
+	pause := min(c.cfg.RetryPause<<min(p.attempts, 10), maxRetryPause)
 	p.attempts++
-	c.lookup.add(p, min(pause, most))
+	// Regions of one store fail together: let them not return all at once.
+	jitter := time.Duration(rand.Int64N(int64(pause)/4 + 1))
+	c.lookup.add(p, max(pause+jitter, least))
 }
 
-// coarseNow is the time, exact to a lock interval or so, without a system call.
-func (c *Client) coarseNow() time.Time { return time.Unix(0, c.clock.Load()) }
+// overrule tells whether a subscription whose owner has no room for it has
+// waited for so long that it starts nevertheless. Only one at a time does.
+func (c *Client) overrule(s *Subscription, now time.Time) bool {
+	last := c.overruled.Load()
+	if now.Sub(s.started) < c.cfg.AdmitTimeout || now.UnixNano()-last < c.cfg.AdmitTimeout.Nanoseconds() {
+		return false
+	}
+	return c.overruled.CompareAndSwap(last, now.UnixNano())
+}
+
+// sleep waits and returns false when the context ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}

@@ -11,9 +11,11 @@ import (
 
 	"github.com/pingcap/kvproto/pkg/cdcpb"
 	"github.com/pingcap/kvproto/pkg/errorpb"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
 	cerrors "github.com/tidemark/tidemark/pkg/errors"
+	"github.com/tidemark/tidemark/pkg/model"
 	"github.com/tidemark/tidemark/pkg/upstream/changes"
 	"github.com/tidemark/tidemark/pkg/upstream/changes/changestest"
 )
@@ -58,7 +60,12 @@ func TestRegionChanges(t *testing.T) {
 		{"busy", func(c *changestest.Cluster) { c.Fail("k1", busy) }, 1},
 		{"congested", func(c *changestest.Cluster) { c.Fail("k1", &cdcpb.Error{Congested: &cdcpb.Congested{}}) }, 1},
 		{"error without a name", func(c *changestest.Cluster) { c.Fail("k1", &cdcpb.Error{}) }, 1},
+		{"not found", func(c *changestest.Cluster) { c.Fail("k1", &cdcpb.Error{RegionNotFound: &errorpb.RegionNotFound{}}) }, 1},
+		{"not leader, leader unknown", func(c *changestest.Cluster) { c.Fail("k1", &cdcpb.Error{NotLeader: &errorpb.NotLeader{}}) }, 1},
+		{"not leader, wrong leader named", func(c *changestest.Cluster) { c.Fail("k1", changestest.NotLeader(2)) }, 1},
+		{"duplicate", func(c *changestest.Cluster) { c.Fail("k1", &cdcpb.Error{DuplicateRequest: &cdcpb.DuplicateRequest{}}) }, 1},
 		{"stream cut", func(c *changestest.Cluster) { c.Cut(1) }, 1},
+		{"store restarted", func(c *changestest.Cluster) { c.Stop(1); c.Restart(1) }, 1},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			c, client := start(t, changestest.Options{Stores: 2}, nil)
@@ -109,7 +116,6 @@ func TestFatalErrors(t *testing.T) {
 	}{
 		{"compatibility", &cdcpb.Error{Compatibility: &cdcpb.Compatibility{RequiredVersion: "9.0.0"}}, cerrors.ErrVersionIncompatible},
 		{"other cluster", &cdcpb.Error{ClusterIdMismatch: &cdcpb.ClusterIDMismatch{Current: 1, Request: 2}}, cerrors.ErrClusterIDMismatch},
-		{"duplicate", &cdcpb.Error{DuplicateRequest: &cdcpb.DuplicateRequest{RegionId: 1}}, cerrors.ErrEventFeedEventError},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			c, client := start(t, changestest.Options{}, nil)
@@ -238,9 +244,114 @@ func TestManySpansShareALane(t *testing.T) {
 	}, "one message moves all")
 }
 
+// muchLater makes every start-ts one of the past, with history to read.
+func muchLater(cfg *changes.Config) {
+	now := cfg.Now
+	cfg.Now = func() uint64 { return now() + model.ComposeTSO(time.Hour.Milliseconds(), 0) }
+}
+
+// What starts now has no history to wait for.
+func TestRecentSpansStartAtOnce(t *testing.T) {
+	c, client := start(t, changestest.Options{}, nil)
+	c.HoldScans(true)
+	for i := range 200 {
+		c.Split(changestest.Key(i))
+		subscribe(t, client, changes.Options{Span: changestest.SpanOf(changestest.Key(i), changestest.Key(i)+"x"), StartTs: c.Now(),
+			Admit: func() bool { return false }})
+	}
+	eventually(t, func() bool { all, scanning := c.Feeds(); return all == 200 && scanning == 200 }, "all begin")
+}
+
+func TestMergedPartsBecomeOne(t *testing.T) {
+	c, client := start(t, changestest.Options{}, nil)
+	c.Split("k5")
+	s, col := subscribe(t, client, changes.Options{Span: everything, StartTs: c.Now()})
+	catchUp(t, c, col)
+	require.Equal(t, 2, s.Status().Regions)
+	c.Merge("k1")
+	eventually(t, func() bool {
+		c.Cut(1) // both parts are looked up anew, mostly together
+		id := put(c, "k7", "v")
+		catchUp(t, c, col)
+		return s.Status().Regions == 1 && col.has(id)
+	}, "one region")
+}
+
+func TestStreamsOfClassicStores(t *testing.T) {
+	c, client := start(t, changestest.Options{Classic: true}, nil)
+	c.Split("k5")
+	_, a := subscribe(t, client, changes.Options{Span: everything, StartTs: c.Now()})
+	b, bCol := subscribe(t, client, changes.Options{Span: changestest.SpanOf("k3", "k8"), StartTs: c.Now()})
+	catchUp(t, c, a, bCol)
+	require.Equal(t, 2, c.Streams(1), "one for each subscription")
+	b.Close()
+	eventually(t, func() bool { return c.Streams(1) == 1 }, "its stream ends with it")
+	for _, r := range c.Requests() {
+		require.Nil(t, r.GetDeregister(), "stores that do not know it would register")
+	}
+	id := put(c, "k4", "v")
+	catchUp(t, c, a)
+	require.True(t, a.has(id))
+}
+
+func TestIdleStreamsAreClosed(t *testing.T) {
+	c, client := start(t, changestest.Options{}, func(cfg *changes.Config) { cfg.IdleTimeout = 20 * time.Millisecond })
+	s, col := subscribe(t, client, changes.Options{Span: everything, StartTs: c.Now()})
+	catchUp(t, c, col)
+	require.Equal(t, 1, c.Streams(1))
+	s.Close()
+	eventually(t, func() bool { return c.Streams(1) == 0 }, "stream is closed")
+	_, again := subscribe(t, client, changes.Options{Span: everything, StartTs: c.Now()})
+	id := put(c, "k1", "v")
+	catchUp(t, c, again)
+	require.True(t, again.has(id))
+}
+
+func TestMetrics(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	c, client := start(t, changestest.Options{}, func(cfg *changes.Config) { cfg.Registerer = registry })
+	_, col := subscribe(t, client, changes.Options{Span: everything, StartTs: c.Now()})
+	put(c, "k1", "v")
+	catchUp(t, c, col)
+	c.Fail("k1", &cdcpb.Error{Congested: &cdcpb.Congested{}})
+	catchUp(t, c, col)
+	families, err := registry.Gather()
+	require.NoError(t, err)
+	got := make(map[string]float64)
+	for _, f := range families {
+		for _, m := range f.Metric {
+			name := f.GetName()
+			for _, l := range m.Label {
+				name += " " + l.GetValue()
+			}
+			got[name] = m.GetGauge().GetValue() + m.GetCounter().GetValue() + float64(m.GetHistogram().GetSampleCount())
+		}
+	}
+	require.EqualValues(t, 1, got["ticdc_kvclient_event_feed_count"])
+	require.EqualValues(t, 1, got["ticdc_kvclient_grpc_stream_count 1"])
+	require.EqualValues(t, 1, got["ticdc_kvclient_event_feed_error_count Congested"])
+	require.Positive(t, got["ticdc_kvclient_pull_event_count kv"])
+	require.Positive(t, got["ticdc_kvclient_pull_event_count resolved"])
+	require.Positive(t, got["ticdc_kvclient_event_size_bytes"])
+}
+
+func TestSubscribeOutsideOfRun(t *testing.T) {
+	c := changestest.New(t, changestest.Options{})
+	client := changes.New(changes.Config{ClusterID: changestest.ClusterID, Regions: c, Now: c.Now})
+	_, early := subscribe(t, client, changes.Options{Span: everything, StartTs: c.Now()})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- client.Run(ctx) }()
+	catchUp(t, c, early)
+	cancel()
+	require.ErrorIs(t, <-done, context.Canceled)
+	late, _ := subscribe(t, client, changes.Options{Span: everything, StartTs: c.Now()})
+	late.Close()
+}
+
 func TestScanAdmission(t *testing.T) {
 	setup := func(t *testing.T, value string) *changestest.Cluster {
-		c, client := start(t, changestest.Options{}, nil)
+		c, client := start(t, changestest.Options{}, muchLater)
 		startTs := c.Now()
 		for i := range 30 {
 			c.Split(changestest.Key(i))
@@ -278,7 +389,7 @@ func TestScanAdmission(t *testing.T) {
 }
 
 func TestAdmit(t *testing.T) {
-	c, client := start(t, changestest.Options{}, func(cfg *changes.Config) { cfg.AdmitTimeout = time.Hour })
+	c, client := start(t, changestest.Options{}, func(cfg *changes.Config) { muchLater(cfg); cfg.AdmitTimeout = time.Hour })
 	var room atomic.Bool
 	var asked atomic.Int64
 	admit := func() bool { asked.Add(1); return room.Load() }
@@ -301,7 +412,7 @@ func TestAdmit(t *testing.T) {
 }
 
 func TestAdmitIsOverruled(t *testing.T) {
-	c, client := start(t, changestest.Options{}, func(cfg *changes.Config) { cfg.AdmitTimeout = time.Millisecond })
+	c, client := start(t, changestest.Options{}, func(cfg *changes.Config) { muchLater(cfg); cfg.AdmitTimeout = time.Millisecond })
 	_, col := subscribe(t, client, changes.Options{Span: everything, StartTs: c.Now(), Admit: func() bool { return false }})
 	catchUp(t, c, col)
 }
@@ -412,7 +523,15 @@ func TestRandomSchedules(t *testing.T) {
 						c.Cut(uint64(1 + rnd.IntN(2)))
 					}
 				case 4:
-					c.Fail(key, &cdcpb.Error{Congested: &cdcpb.Congested{}})
+					switch rnd.IntN(4) {
+					case 0:
+						c.Stop(1)
+						c.Restart(1)
+					case 1:
+						c.HoldScans(i%2 == 0) // what is written meanwhile mixes with history
+					default:
+						c.Fail(key, &cdcpb.Error{Congested: &cdcpb.Congested{}})
+					}
 				case 5, 6:
 					if x := open[k]; x != nil {
 						delete(open, k)
@@ -431,6 +550,7 @@ func TestRandomSchedules(t *testing.T) {
 			for _, x := range open {
 				x.Rollback()
 			}
+			c.HoldScans(false)
 			for _, s := range subs {
 				catchUp(t, c, s.collector)
 				require.NoError(t, s.failure())

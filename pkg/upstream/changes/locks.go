@@ -2,12 +2,19 @@ package changes
 
 import (
 	"context"
+	"fmt"
 	"time"
 
-	"github.com/tikv/client-go/v2/util/codec"
 	"go.uber.org/zap"
 
 	"github.com/tidemark/tidemark/pkg/model"
+)
+
+const (
+	// lockBatch bounds the regions that are cleaned in one round.
+	lockBatch = 1024
+	// lockTimeout bounds the cleaning of one region.
+	lockTimeout = 20 * time.Second
 )
 
 // stale is a part whose resolved-ts stands still, with the whole region that
@@ -28,11 +35,7 @@ func (c *Client) runLocks(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case now := <-tick.C:
-			c.clock.Store(now.UnixNano())
-		}
-		if c.cfg.Locks == nil || c.cfg.Now == nil {
-			continue
+		case <-tick.C:
 		}
 		for _, s := range c.staleParts() {
 			if ctx.Err() != nil {
@@ -55,11 +58,14 @@ func (c *Client) staleParts() []stale {
 	c.mu.Unlock()
 	var out []stale
 	for _, s := range subs {
+		if len(out) >= lockBatch {
+			break
+		}
 		s.mu.Lock()
 		if now.Sub(s.advanced) >= c.cfg.LockAge && pdNow > s.resolved+age {
 			target := s.resolved + age
-			for _, p := range s.ranges {
-				if p.ready && p.resolved < target && now.Sub(p.cleaned) >= c.cfg.LockRepeat {
+			for i, p := range s.frontier.parts {
+				if p.ready && s.frontier.ts[i] < target && now.Sub(p.cleaned) >= c.cfg.LockRepeat {
 					p.cleaned = now
 					out = append(out, stale{p, p.region, target})
 				}
@@ -71,31 +77,24 @@ func (c *Client) staleParts() []stale {
 }
 
 func (c *Client) resolveLocks(ctx context.Context, s stale) {
-	span := s.p.sub.o.Span
-	start, end := rawKey(s.region.Start, nil), rawKey(s.region.End, nil)
+	sub := s.p.sub
+	start, end := rawKey(s.region.Start), rawKey(s.region.End)
+	ctx, cancel := context.WithTimeout(ctx, lockTimeout)
+	defer cancel()
 	met, err := c.cfg.Locks.Resolve(ctx, start, end, s.target)
-	switch {
-	case err != nil:
-		if ctx.Err() == nil {
-			c.cfg.Logger.Warn("resolving locks failed", zap.Int64("table", span.TableID), zap.Error(err))
-		}
-	case met > 0:
-		c.cfg.Logger.Info("resolved stale locks", zap.Int64("table", span.TableID), zap.Int("locks", met))
-		s.p.sub.mu.Lock()
-		if s.p.ready {
-			s.p.reason, s.p.since, s.p.detail = ReasonLock, time.Now(), "an unfinished transaction holds locks"
-		}
-		s.p.sub.mu.Unlock()
+	fields := []zap.Field{zap.Int64("table", sub.o.Span.TableID), zap.Uint64("upTo", s.target)}
+	if err != nil {
+		c.cfg.Logger.Warn("resolving stale locks failed", append(fields, zap.Error(err))...)
+		return
 	}
-}
-
-// rawKey decodes a region border; what is none is replaced by the span's.
-func rawKey(encoded, fallback []byte) []byte {
-	if len(encoded) == 0 {
-		return fallback
+	if met == 0 {
+		return
 	}
-	if _, raw, err := codec.DecodeBytes(encoded, nil); err == nil {
-		return raw
+	c.cfg.Logger.Info("resolved-ts stands still on locks", append(fields, zap.Int("locks", met))...)
+	sub.mu.Lock()
+	defer sub.mu.Unlock()
+	if s.p.ready && s.p.slot >= 0 && sub.frontier.ts[s.p.slot] < s.target {
+		s.p.reason, s.p.since = ReasonLock, sub.advanced
+		s.p.detail = fmt.Sprintf("%d locks of unfinished transactions up to %d", met, s.target)
 	}
-	return fallback
 }

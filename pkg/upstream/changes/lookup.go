@@ -60,10 +60,11 @@ func (q *lookupQueue) due() ([]*part, time.Duration) {
 func (c *Client) runLookups(ctx context.Context) {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
+	failing := false
 	for ctx.Err() == nil {
 		parts, wait := c.lookup.due()
 		if len(parts) > 0 {
-			c.place(ctx, parts)
+			failing = c.place(ctx, parts, failing)
 			continue
 		}
 		if wait == 0 {
@@ -79,114 +80,135 @@ func (c *Client) runLookups(ctx context.Context) {
 }
 
 // place finds the regions of the parts and hands each piece to its store.
-// Pieces that have no usable region yet stay in the queue.
-func (c *Client) place(ctx context.Context, parts []*part) {
-	live := parts[:0]
-	for _, p := range parts {
-		if p.sub.alive() {
-			live = append(live, p)
-		}
-	}
+// Pieces that have no usable region yet stay in the queue. Failures are
+// logged once, until a lookup succeeds again.
+func (c *Client) place(ctx context.Context, parts []*part, wasFailing bool) (failing bool) {
+	live := slices.DeleteFunc(parts, func(p *part) bool { return p.sub.ended.Load() })
 	if len(live) == 0 {
-		return
+		return wasFailing
 	}
+	slices.SortStableFunc(live, func(a, b *part) int { return bytes.Compare(a.keys.Start, b.keys.Start) })
 	regions, err := c.cfg.Regions.Scan(ctx, union(live), lookupBatch)
 	if err != nil {
-		if ctx.Err() == nil {
+		if !wasFailing && ctx.Err() == nil {
 			c.cfg.Logger.Warn("region lookup failed", zap.Int("ranges", len(live)), zap.Error(err))
 		}
 		for _, p := range live {
 			p.note(ReasonLookup, err.Error())
 			c.lookup.add(p, c.cfg.LookupPause)
 		}
-		return
+		return true
 	}
+	// Parts of one span that were cut apart by a region since merged become
+	// one again: they are neighbours in the order of keys.
+	bySub := make(map[*Subscription]*cutter)
+	var cutters []*cutter
 	for _, p := range live {
-		c.cut(ctx, p, regions)
+		cut := bySub[p.sub]
+		if cut == nil {
+			cut = &cutter{sub: p.sub}
+			bySub[p.sub] = cut
+			cutters = append(cutters, cut)
+		}
+		cut.add(p, regions)
+	}
+	// What lies behind an answer that was cut at its limit was not looked up.
+	var asked []byte
+	if len(regions) >= lookupBatch {
+		asked = regions[len(regions)-1].End
+	}
+	for _, cut := range cutters {
+		c.settle(cut, asked)
+	}
+	return false
+}
+
+// settle replaces the parts of one subscription by the pieces found for them.
+func (c *Client) settle(cut *cutter, asked []byte) {
+	cut.sub.replace(cut.old, cut.pieces, cut.ts)
+	for _, p := range cut.pieces {
+		switch {
+		case p.region.Leader != 0:
+			p.note(ReasonQueued, "")
+			c.assign(p, p.region.Leader)
+		case len(asked) > 0 && bytes.Compare(p.keys.Start, asked) >= 0:
+			c.lookup.add(p, 0)
+		default:
+			p.note(ReasonLookup, "no region with a leader covers the range")
+			c.lookup.add(p, c.cfg.LookupPause)
+		}
 	}
 }
 
-// cut splits a part along region borders. What lies behind the last region of
-// the answer is asked for again at once, a hole or a region without a leader
-// after a pause.
-func (c *Client) cut(ctx context.Context, p *part, regions []Region) {
-	var pieces, again []*part
+// cutter divides parts of one subscription along region borders.
+type cutter struct {
+	sub    *Subscription
+	old    []*part
+	pieces []*part
+	ts     []uint64 // resolved-ts of the pieces
+}
+
+// add divides a part, which lies behind those added before. Pieces without
+// region are holes in the answer.
+func (c *cutter) add(p *part, regions []Region) {
+	c.old = append(c.old, p)
+	ts := p.checkpoint()
 	pos := p.keys.Start
-	piece := func(end []byte) *part {
-		n := &part{sub: p.sub, keys: KeyRange{pos, end}, reason: ReasonLookup, since: p.since, attempts: p.attempts}
-		pieces = append(pieces, n)
-		pos = end
-		return n
-	}
-	covered := false
-	first := sort.Search(len(regions), func(i int) bool {
-		return len(regions[i].End) == 0 || bytes.Compare(regions[i].End, pos) > 0
-	})
+	first := sort.Search(len(regions), func(i int) bool { return beyond(regions[i].End, pos) })
 	for i := first; i < len(regions); i++ {
-		r := &regions[i]
-		if len(r.End) > 0 && bytes.Compare(r.End, pos) <= 0 {
-			continue // told twice
-		}
-		if len(p.keys.End) > 0 && bytes.Compare(r.Start, p.keys.End) >= 0 {
+		r := regions[i]
+		if bytes.Compare(r.Start, p.keys.End) >= 0 {
 			break
 		}
 		if bytes.Compare(r.Start, pos) > 0 {
-			again = append(again, piece(r.Start)) // a hole
+			c.piece(p, KeyRange{pos, r.Start}, Region{}, ts)
+			pos = r.Start
 		}
-		end, last := r.End, false
-		if len(end) == 0 || (len(p.keys.End) > 0 && bytes.Compare(p.keys.End, end) <= 0) {
-			end, last = p.keys.End, true
+		end := p.keys.End
+		if beyond(end, r.End) && len(r.End) > 0 {
+			end = r.End
 		}
-		n := piece(end)
-		if r.Leader == 0 {
-			again = append(again, n)
-		} else {
-			n.region = *r
-		}
-		if last {
-			covered = true
-			break
+		if beyond(end, pos) { // stale answers may overlap
+			c.piece(p, KeyRange{pos, end}, r, ts)
+			pos = end
 		}
 	}
-	// A full answer was cut at the limit: what it lacks may well exist.
-	more := len(pieces) > 0 || len(regions) >= lookupBatch
-	if !covered {
-		n := piece(p.keys.End)
-		if more {
-			defer c.lookup.add(n, 0)
-		} else {
-			again = append(again, n)
-		}
-	}
-	p.sub.replace(p, pieces)
-	for _, n := range again {
-		n.note(ReasonLookup, "no region with a leader covers the range")
-		c.lookup.add(n, c.cfg.LookupPause)
-	}
-	for _, n := range pieces {
-		if n.region.ID != 0 {
-			n.note(ReasonQueued, "")
-			c.storeFor(ctx, n.region.Leader).enqueue(n)
-		}
+	if bytes.Compare(pos, p.keys.End) < 0 {
+		c.piece(p, KeyRange{pos, p.keys.End}, Region{}, ts)
 	}
 }
 
-// union returns the sorted, disjoint ranges that the parts cover together.
-func union(parts []*part) []KeyRange {
-	h := make([]KeyRange, 0, len(parts))
-	for _, p := range parts {
-		h = append(h, p.keys)
-	}
-	slices.SortFunc(h, func(a, b KeyRange) int { return bytes.Compare(a.Start, b.Start) })
-	out := h[:1]
-	for _, r := range h[1:] {
-		last := &out[len(out)-1]
-		if len(last.End) > 0 && bytes.Compare(r.Start, last.End) > 0 {
-			out = append(out, r)
-			continue
+// beyond tells whether the end of a range, which may be unbounded, lies
+// behind a key.
+func beyond(end, key []byte) bool { return len(end) == 0 || bytes.Compare(end, key) > 0 }
+
+func (c *cutter) piece(from *part, keys KeyRange, r Region, ts uint64) {
+	if last := len(c.pieces) - 1; last >= 0 {
+		p := c.pieces[last]
+		if p.region.ID == r.ID && bytes.Equal(p.keys.End, keys.Start) {
+			p.keys.End = keys.End
+			p.attempts = max(p.attempts, from.attempts)
+			c.ts[last] = min(c.ts[last], ts)
+			return
 		}
-		if len(last.End) > 0 && (len(r.End) == 0 || bytes.Compare(r.End, last.End) > 0) {
-			last.End = r.End
+	}
+	c.pieces = append(c.pieces, &part{
+		sub: c.sub, keys: keys, region: r, attempts: from.attempts,
+		reason: from.reason, detail: from.detail, since: from.since, cleaned: from.cleaned,
+	})
+	c.ts = append(c.ts, ts)
+}
+
+// union returns the sorted, disjoint ranges that sorted parts cover together.
+func union(parts []*part) []KeyRange {
+	out := []KeyRange{parts[0].keys}
+	for _, p := range parts[1:] {
+		last := &out[len(out)-1]
+		switch {
+		case bytes.Compare(p.keys.Start, last.End) > 0:
+			out = append(out, p.keys)
+		case bytes.Compare(p.keys.End, last.End) > 0:
+			last.End = p.keys.End
 		}
 	}
 	return out
@@ -206,6 +228,7 @@ func (h *waitHeap) Push(x any) { *h = append(*h, x.(waiting)) }
 func (h *waitHeap) Pop() any {
 	old := *h
 	x := old[len(old)-1]
+	old[len(old)-1] = waiting{}
 	*h = old[:len(old)-1]
 	return x
 }

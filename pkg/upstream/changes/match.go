@@ -1,7 +1,6 @@
 package changes
 
 import (
-	"fmt"
 	"unsafe"
 
 	"github.com/tidemark/tidemark/pkg/errors"
@@ -10,15 +9,24 @@ import (
 
 // matcher joins the prewrites and commits of one registered region into
 // committed changes. It belongs to the goroutine that receives the stream.
+// While history is read nearly every row is self-contained and passes through
+// without any state.
 type matcher struct {
-	startTs     uint64 // commits at or below it are not wanted
+	// startTs is where the registration began: commits at or below it were
+	// delivered before, or are not wanted.
+	startTs     uint64
 	initialized bool
 	prewrites   map[txnKey]wireRow
+	most        int // largest size of prewrites since it was made
 	// Until the scan of history ends, a commit without its prewrite may belong
 	// to a row that the scan has sent or will send: it waits here.
 	commits   []wireRow
 	rollbacks []wireRow
 }
+
+// shrinkFrom is the size from which an emptied map of prewrites is dropped: a
+// map keeps the memory of its largest moment.
+const shrinkFrom = 1024
 
 // txnKey names a row of a transaction. The key's bytes belong to the row that
 // is kept beside it, so no copy is made.
@@ -37,16 +45,13 @@ func keyOf(r *wireRow) txnKey {
 func (m *matcher) apply(r *wireRow, out []model.RawChange) ([]model.RawChange, error) {
 	switch r.typ {
 	case rowCommitted:
-		if r.op != opPut && r.op != opDelete {
-			return out, errors.ErrUnknownKVEventType.New(fmt.Sprint(r.op), "COMMITTED")
+		if err := fit(r); err != nil {
+			return out, err
 		}
-		if r.commitTs > m.startTs {
-			out = append(out, r.change(r.commitTs))
-		}
-		return out, nil
+		return m.emit(r, r.commitTs, out)
 	case rowPrewrite:
-		if r.op != opPut && r.op != opDelete {
-			return out, errors.ErrUnknownKVEventType.New(fmt.Sprint(r.op), "PREWRITE")
+		if err := fit(r); err != nil {
+			return out, err
 		}
 		m.prewrite(r)
 		return out, nil
@@ -54,70 +59,110 @@ func (m *matcher) apply(r *wireRow, out []model.RawChange) ([]model.RawChange, e
 		return m.commit(r, out)
 	case rowRollback:
 		if m.initialized {
-			delete(m.prewrites, keyOf(r))
+			m.forget(keyOf(r))
 		} else {
 			m.rollbacks = append(m.rollbacks, *r)
 		}
 		return out, nil
 	case rowInitialized:
-		return m.initialize(out), nil
+		return m.initialize(out)
 	}
-	return out, errors.ErrUnknownKVEventType.New(fmt.Sprint(r.typ), "row")
+	return out, errors.ErrUnknownKVEventType.New("row type", r.typ)
+}
+
+// fit checks the operation; a deletion has no value.
+func fit(r *wireRow) error {
+	switch r.op {
+	case opPut:
+		return nil
+	case opDelete:
+		r.valueLen = 0
+		return nil
+	}
+	return errors.ErrUnknownKVEventType.New("operation", r.op)
+}
+
+// emit appends the change unless it is not wanted. A row that is put without
+// a value would look like a deletion.
+func (m *matcher) emit(r *wireRow, commitTs uint64, out []model.RawChange) ([]model.RawChange, error) {
+	if commitTs <= m.startTs {
+		return out, nil
+	}
+	if r.op == opPut && r.valueLen == 0 {
+		return out, notMatched(r, commitTs, "PUT without value")
+	}
+	return append(out, r.change(commitTs)), nil
+}
+
+func notMatched(r *wireRow, commitTs uint64, what string) error {
+	return errors.ErrPrewriteNotMatch.New(hexKey(r.key()), r.startTs, commitTs, "COMMIT", what)
 }
 
 // prewrite keeps the row's values for its commit. Large transactions renew
-// their locks without a value: those must not hide the value already seen.
+// their locks without a value, in the same generation: those must not hide
+// what was already seen.
 func (m *matcher) prewrite(r *wireRow) {
 	if m.prewrites == nil {
 		m.prewrites = make(map[txnKey]wireRow)
 	}
 	k := keyOf(r)
 	if old, ok := m.prewrites[k]; ok {
-		if r.valueLen == 0 || r.generation < old.generation {
+		renewal := r.valueLen == 0 && (r.op == opPut || r.generation == old.generation)
+		if renewal || r.generation < old.generation {
 			return
 		}
 		// The map would keep the first key's bytes alive with the new value.
 		delete(m.prewrites, k)
 	}
 	m.prewrites[k] = *r
+	m.most = max(m.most, len(m.prewrites))
+}
+
+func (m *matcher) forget(k txnKey) {
+	delete(m.prewrites, k)
+	if len(m.prewrites) == 0 && m.most >= shrinkFrom {
+		m.prewrites, m.most = nil, 0
+	}
 }
 
 func (m *matcher) commit(r *wireRow, out []model.RawChange) ([]model.RawChange, error) {
 	k := keyOf(r)
 	p, ok := m.prewrites[k]
+	// A value-less or early generation may still be completed by the scan.
 	if !m.initialized && (!ok || p.valueLen == 0 || p.generation != 0) {
 		m.commits = append(m.commits, *r)
 		return out, nil
 	}
 	if !ok {
-		return out, errors.ErrPrewriteNotMatch.New(fmt.Sprintf("%X", k.key), r.startTs, r.commitTs, "COMMIT", "")
+		return out, notMatched(r, r.commitTs, "")
 	}
-	delete(m.prewrites, k)
-	if r.commitTs > m.startTs {
-		out = append(out, p.change(r.commitTs))
-	}
-	return out, nil
+	m.forget(k)
+	return m.emit(&p, r.commitTs, out)
 }
 
 // initialize ends the scan of history: waiting commits find their prewrite
 // now, or had been part of the scan.
-func (m *matcher) initialize(out []model.RawChange) []model.RawChange {
+func (m *matcher) initialize(out []model.RawChange) ([]model.RawChange, error) {
 	m.initialized = true
 	for i := range m.commits {
-		r := &m.commits[i]
-		k := keyOf(r)
+		c := &m.commits[i]
+		k := keyOf(c)
 		p, ok := m.prewrites[k]
 		if !ok {
 			continue
 		}
-		delete(m.prewrites, k)
-		if r.commitTs > m.startTs {
-			out = append(out, p.change(r.commitTs))
+		m.forget(k)
+		if p.op == opPut && p.valueLen == 0 {
+			continue // only a renewal of its lock was seen: the scan had the row
+		}
+		var err error
+		if out, err = m.emit(&p, c.commitTs, out); err != nil {
+			return out, err
 		}
 	}
 	for i := range m.rollbacks {
-		delete(m.prewrites, keyOf(&m.rollbacks[i]))
+		m.forget(keyOf(&m.rollbacks[i]))
 	}
 	m.commits, m.rollbacks = nil, nil
-	return out
+	return out, nil
 }

@@ -4,112 +4,203 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/pingcap/kvproto/pkg/cdcpb"
 	"github.com/stretchr/testify/require"
 
-	cerrors "github.com/tidemark/tidemark/pkg/errors"
+	"github.com/tidemark/tidemark/pkg/errors"
 	"github.com/tidemark/tidemark/pkg/model"
 )
 
-func wire(t *testing.T, r cdcpb.Event_Row) *wireRow {
-	t.Helper()
-	b, err := r.Marshal()
-	require.NoError(t, err)
-	var w wireRow
-	require.NoError(t, parseRow(b, &w))
-	return &w
+func row(typ rowType, startTs, commitTs uint64, key, value, old string) wireRow {
+	rec := []byte(key + value + old)
+	op := opPut
+	if value == "" {
+		op = opDelete
+	}
+	return wireRow{
+		startTs: startTs, commitTs: commitTs, typ: typ, op: op, rec: rec,
+		keyLen: uint32(len(key)), valueOff: uint32(len(key)), valueLen: uint32(len(value)),
+		oldOff: uint32(len(key) + len(value)), oldLen: uint32(len(old)),
+	}
 }
 
-// The rows of one key "k".
-func prewrite(start uint64, value, old string, generation uint64) cdcpb.Event_Row {
-	return cdcpb.Event_Row{Type: cdcpb.Event_PREWRITE, OpType: cdcpb.Event_Row_PUT, StartTs: start,
-		Key: []byte("k"), Value: []byte(value), OldValue: []byte(old), Generation: generation}
+func prewrite(startTs uint64, key, value, old string) wireRow {
+	return row(rowPrewrite, startTs, 0, key, value, old)
 }
 
-func deletion(start uint64, old string) cdcpb.Event_Row {
-	r := prewrite(start, "", old, 0)
-	r.OpType = cdcpb.Event_Row_DELETE
+func committed(startTs, commitTs uint64, key, value, old string) wireRow {
+	return row(rowCommitted, startTs, commitTs, key, value, old)
+}
+
+func commit(startTs, commitTs uint64, key string) wireRow {
+	r := row(rowCommit, startTs, commitTs, key, "", "")
+	r.op = 0
 	return r
 }
 
-func committing(start, commit uint64) cdcpb.Event_Row {
-	return cdcpb.Event_Row{Type: cdcpb.Event_COMMIT, OpType: cdcpb.Event_Row_PUT, StartTs: start, CommitTs: commit, Key: []byte("k")}
+func rollback(startTs uint64, key string) wireRow {
+	r := row(rowRollback, startTs, 0, key, "", "")
+	r.op = 0
+	return r
 }
 
-func rollback(start uint64) cdcpb.Event_Row {
-	return cdcpb.Event_Row{Type: cdcpb.Event_ROLLBACK, StartTs: start, Key: []byte("k")}
+func initialized() wireRow { return wireRow{typ: rowInitialized} }
+
+// generation makes a row of a large transaction; without value it is a
+// renewal of a put's lock.
+func generation(r wireRow, g uint64) wireRow {
+	r.generation = g
+	return r
 }
 
-func committed(start, commit uint64, value, old string) cdcpb.Event_Row {
-	return cdcpb.Event_Row{Type: cdcpb.Event_COMMITTED, OpType: cdcpb.Event_Row_PUT, StartTs: start, CommitTs: commit,
-		Key: []byte("k"), Value: []byte(value), OldValue: []byte(old)}
+func renewal(r wireRow) wireRow {
+	r.op = opPut
+	return r
 }
 
-func show(rows []model.RawChange) []string {
-	var out []string
-	for i := range rows {
-		c := &rows[i]
-		out = append(out, fmt.Sprintf("%d-%d %s %s>%s", c.StartTs, c.CommitTs, c.Key(), c.OldValue(), c.Value()))
-	}
-	return out
+func show(c *model.RawChange) string {
+	return fmt.Sprintf("%s %s<-%s @%d-%d", c.Key(), c.Value(), c.OldValue(), c.StartTs, c.CommitTs)
 }
 
-func TestMatcher(t *testing.T) {
-	initialized := cdcpb.Event_Row{Type: cdcpb.Event_INITIALIZED}
-	other := prewrite(20, "x", "", 0)
-	other.OpType = cdcpb.Event_Row_UNKNOWN
-	for _, tc := range []struct {
-		name string
-		rows []cdcpb.Event_Row
+func TestMatch(t *testing.T) {
+	for name, tc := range map[string]struct {
+		rows []wireRow
 		want []string
-		err  error
-		left int // prewrites kept at the end
+		code *errors.Code
 	}{
-		{"scan row", []cdcpb.Event_Row{committed(11, 12, "b", "a")}, []string{"11-12 k a>b"}, nil, 0},
-		{"scan row at the start-ts", []cdcpb.Event_Row{committed(9, 10, "b", "a")}, nil, nil, 0},
-		{"1PC after the scan", []cdcpb.Event_Row{initialized, committed(11, 12, "b", "")}, []string{"11-12 k >b"}, nil, 0},
-		{"live", []cdcpb.Event_Row{initialized, prewrite(11, "b", "a", 0), committing(11, 12)}, []string{"11-12 k a>b"}, nil, 0},
-		{"live deletion", []cdcpb.Event_Row{initialized, deletion(11, "a"), committing(11, 12)}, []string{"11-12 k a>"}, nil, 0},
-		{"live during the scan", []cdcpb.Event_Row{prewrite(11, "b", "a", 0), committing(11, 12)}, []string{"11-12 k a>b"}, nil, 0},
-		{"deletion during the scan waits", []cdcpb.Event_Row{deletion(11, "a"), committing(11, 12)}, nil, nil, 1},
-		{"deletion during the scan", []cdcpb.Event_Row{deletion(11, "a"), committing(11, 12), initialized}, []string{"11-12 k a>"}, nil, 0},
-		{"prewrite from the scan after the commit", []cdcpb.Event_Row{committing(11, 12), prewrite(11, "b", "", 0), initialized}, []string{"11-12 k >b"}, nil, 0},
-		{"commit whose row the scan has", []cdcpb.Event_Row{committing(11, 12), committed(11, 12, "b", ""), initialized}, []string{"11-12 k >b"}, nil, 0},
-		{"commit without a prewrite", []cdcpb.Event_Row{initialized, committing(11, 12)}, nil, cerrors.ErrPrewriteNotMatch, 0},
-		{"commit at the start-ts", []cdcpb.Event_Row{initialized, prewrite(9, "b", "", 0), committing(9, 10)}, nil, nil, 0},
-		{"parked commit at the start-ts", []cdcpb.Event_Row{committing(9, 10), prewrite(9, "b", "", 0), initialized}, nil, nil, 0},
-		{"rollback", []cdcpb.Event_Row{initialized, prewrite(11, "b", "", 0), rollback(11)}, nil, nil, 0},
-		{"rollback of another", []cdcpb.Event_Row{initialized, prewrite(11, "b", "", 0), rollback(12)}, nil, nil, 1},
-		{"rollback during the scan", []cdcpb.Event_Row{rollback(11), prewrite(11, "b", "", 0), initialized}, nil, nil, 0},
-		{"rollback after a parked commit", []cdcpb.Event_Row{deletion(11, "a"), committing(11, 12), rollback(11), initialized}, []string{"11-12 k a>"}, nil, 0},
-		{"renewed lock", []cdcpb.Event_Row{initialized, prewrite(11, "b", "a", 0), prewrite(11, "", "", 0), committing(11, 12)}, []string{"11-12 k a>b"}, nil, 0},
-		{"later generation", []cdcpb.Event_Row{initialized, prewrite(11, "b", "a", 1), prewrite(11, "c", "a", 2), committing(11, 12)}, []string{"11-12 k a>c"}, nil, 0},
-		{"earlier generation", []cdcpb.Event_Row{initialized, prewrite(11, "c", "a", 2), prewrite(11, "b", "a", 1), committing(11, 12)}, []string{"11-12 k a>c"}, nil, 0},
-		{"generation during the scan waits", []cdcpb.Event_Row{prewrite(11, "b", "a", 1), committing(11, 12), prewrite(11, "c", "a", 2), initialized}, []string{"11-12 k a>c"}, nil, 0},
-		{"two transactions", []cdcpb.Event_Row{initialized, prewrite(11, "b", "a", 0), committing(11, 12), prewrite(13, "c", "b", 0), committing(13, 14)},
-			[]string{"11-12 k a>b", "13-14 k b>c"}, nil, 0},
-		{"unknown operation", []cdcpb.Event_Row{other}, nil, cerrors.ErrUnknownKVEventType, 0},
-		{"unknown type", []cdcpb.Event_Row{{Type: 77, Key: []byte("k")}}, nil, cerrors.ErrUnknownKVEventType, 0},
+		"committed passes, before and after": {
+			rows: []wireRow{committed(11, 12, "a", "1", ""), initialized(), committed(13, 14, "a", "2", "1")},
+			want: []string{"a 1<- @11-12", "a 2<-1 @13-14"},
+		},
+		"live transaction": {
+			rows: []wireRow{initialized(), prewrite(11, "a", "1", "0"), commit(11, 12, "a")},
+			want: []string{"a 1<-0 @11-12"},
+		},
+		"live transaction before the scan ends": {
+			rows: []wireRow{prewrite(11, "a", "1", "0"), commit(11, 12, "a"), initialized()},
+			want: []string{"a 1<-0 @11-12"},
+		},
+		"live deletion waits for the end of the scan": {
+			rows: []wireRow{prewrite(11, "a", "", "0"), commit(11, 12, "a"), committed(1, 20, "b", "x", ""), initialized()},
+			want: []string{"b x<- @1-20", "a <-0 @11-12"},
+		},
+		"commit of a lock that the scan brings later": {
+			rows: []wireRow{commit(11, 12, "a"), prewrite(11, "a", "1", "0"), initialized()},
+			want: []string{"a 1<-0 @11-12"},
+		},
+		"commit that the scan has already": {
+			rows: []wireRow{commit(11, 12, "a"), committed(11, 12, "a", "1", ""), initialized()},
+			want: []string{"a 1<- @11-12"},
+		},
+		"rollback": {
+			rows: []wireRow{initialized(), prewrite(11, "a", "1", ""), rollback(11, "a"), commit(11, 12, "a")},
+			code: errors.ErrPrewriteNotMatch,
+		},
+		"rollback before the lock that the scan brings": {
+			rows: []wireRow{rollback(11, "a"), prewrite(11, "a", "1", ""), initialized(), commit(11, 12, "a")},
+			code: errors.ErrPrewriteNotMatch,
+		},
+		"rollback of an unknown row": {
+			rows: []wireRow{initialized(), rollback(11, "a")},
+		},
+		"same key in two transactions": {
+			rows: []wireRow{initialized(), prewrite(11, "a", "1", ""), commit(11, 12, "a"), prewrite(13, "a", "2", "1"), commit(13, 14, "a")},
+			want: []string{"a 1<- @11-12", "a 2<-1 @13-14"},
+		},
+		"commit without prewrite": {
+			rows: []wireRow{initialized(), commit(11, 12, "a")},
+			code: errors.ErrPrewriteNotMatch,
+		},
+		"old commits are matched and dropped": {
+			rows: []wireRow{initialized(), prewrite(8, "a", "1", ""), commit(8, 10, "a"), committed(3, 4, "b", "x", "")},
+		},
+		"old commit again is an error, since the first took the prewrite": {
+			rows: []wireRow{initialized(), prewrite(8, "a", "1", ""), commit(8, 10, "a"), commit(8, 10, "a")},
+			code: errors.ErrPrewriteNotMatch,
+		},
+		"renewal does not hide the value": {
+			rows: []wireRow{initialized(), prewrite(11, "a", "1", "0"), renewal(prewrite(11, "a", "", "0")), commit(11, 12, "a")},
+			want: []string{"a 1<-0 @11-12"},
+		},
+		"value after a renewal": {
+			rows: []wireRow{initialized(), renewal(prewrite(11, "a", "", "")), prewrite(11, "a", "1", "0"), commit(11, 12, "a")},
+			want: []string{"a 1<-0 @11-12"},
+		},
+		"only a renewal was seen of what the scan has": {
+			rows: []wireRow{renewal(prewrite(11, "a", "", "")), commit(11, 12, "a"), committed(11, 12, "a", "1", "0"), initialized()},
+			want: []string{"a 1<-0 @11-12"},
+		},
+		"later generation wins": {
+			rows: []wireRow{initialized(), generation(prewrite(11, "a", "1", "0"), 1), generation(prewrite(11, "a", "2", "0"), 2), commit(11, 12, "a")},
+			want: []string{"a 2<-0 @11-12"},
+		},
+		"earlier generation loses": {
+			rows: []wireRow{initialized(), generation(prewrite(11, "a", "2", "0"), 2), generation(prewrite(11, "a", "1", "0"), 1), commit(11, 12, "a")},
+			want: []string{"a 2<-0 @11-12"},
+		},
+		"later generation deletes": {
+			rows: []wireRow{initialized(), generation(prewrite(11, "a", "1", "0"), 1), generation(prewrite(11, "a", "", "0"), 2), commit(11, 12, "a")},
+			want: []string{"a <-0 @11-12"},
+		},
+		"generations are not matched before the scan ends": {
+			rows: []wireRow{generation(prewrite(11, "a", "1", "0"), 1), commit(11, 12, "a"), generation(prewrite(11, "a", "2", "0"), 2), initialized()},
+			want: []string{"a 2<-0 @11-12"},
+		},
+		"put without value": {
+			rows: []wireRow{initialized(), renewal(prewrite(11, "a", "", "")), commit(11, 12, "a")},
+			code: errors.ErrPrewriteNotMatch,
+		},
+		"unknown operation": {
+			rows: []wireRow{{typ: rowCommitted, op: 7}},
+			code: errors.ErrUnknownKVEventType,
+		},
+		"unknown operation of a prewrite": {
+			rows: []wireRow{{typ: rowPrewrite}},
+			code: errors.ErrUnknownKVEventType,
+		},
+		"unknown row type": {
+			rows: []wireRow{{typ: 9, op: opPut}},
+			code: errors.ErrUnknownKVEventType,
+		},
 	} {
-		t.Run(tc.name, func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			m := matcher{startTs: 10}
 			var out []model.RawChange
 			var err error
-			for _, r := range tc.rows {
-				require.NoError(t, err)
-				out, err = m.apply(wire(t, r), out)
+			for i := range tc.rows {
+				if out, err = m.apply(&tc.rows[i], out); err != nil {
+					break
+				}
 			}
-			require.ErrorIs(t, err, tc.err)
-			require.Equal(t, tc.want, show(out))
-			require.Len(t, m.prewrites, tc.left)
+			if tc.code != nil {
+				require.ErrorIs(t, err, tc.code)
+				return
+			}
+			require.NoError(t, err)
+			var got []string
+			for i := range out {
+				got = append(got, show(&out[i]))
+			}
+			require.Equal(t, tc.want, got)
+			require.Empty(t, m.commits)
+			require.Empty(t, m.rollbacks)
 		})
 	}
 }
 
-func TestMatcherErrorNamesTheKeyInHex(t *testing.T) {
+func TestMatchGivesMemoryOfLargeTransactionsBack(t *testing.T) {
 	m := matcher{initialized: true}
-	r := committing(1, 2)
-	r.Key = []byte{0, 0xff}
-	_, err := m.apply(wire(t, r), nil)
-	require.ErrorContains(t, err, "00FF")
+	var out []model.RawChange
+	for i := range shrinkFrom {
+		r := prewrite(1, fmt.Sprint(i), "v", "")
+		_, err := m.apply(&r, nil)
+		require.NoError(t, err)
+	}
+	for i := range shrinkFrom {
+		r := commit(1, 2, fmt.Sprint(i))
+		var err error
+		out, err = m.apply(&r, out)
+		require.NoError(t, err)
+	}
+	require.Len(t, out, shrinkFrom)
+	require.Nil(t, m.prewrites)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/pingcap/kvproto/pkg/cdcpb"
 	"go.uber.org/zap"
@@ -12,99 +13,154 @@ import (
 	"github.com/tidemark/tidemark/pkg/model"
 )
 
+const (
+	// busyPause is the least pause after a store said that it is busy.
+	busyPause = 50 * time.Millisecond
+	// redirects is how often in a row a region's own word on its leader is
+	// taken before PD is asked again.
+	redirects = 3
+	// settledAfter is how long a region must have been live for its earlier
+	// failures not to count any more.
+	settledAfter = time.Second
+)
+
+// receiver handles the messages of one stream. Its buffers are reused.
+type receiver struct {
+	sm   *stream
+	raw  rawMessage
+	msg  wireMessage
+	rows []model.RawChange
+	hit  []*part
+	rose []*Subscription
+}
+
 // receive handles messages until the stream ends; it always returns an error.
 func (sm *stream) receive() error {
-	var m rawMessage
-	h := receiver{sm: sm, m: &m}
+	h := &receiver{sm: sm}
 	for {
-		if err := sm.raw.RecvMsg(&m); err != nil {
+		if err := sm.raw.RecvMsg(&h.raw); err != nil {
 			if errors.Is(err, io.EOF) {
 				err = errors.New("store closed the stream")
 			}
 			return err
 		}
-		if err := parseMessage(m.buf, &h); err != nil {
+		if err := h.handle(h.raw.buf); err != nil {
 			return err
 		}
 	}
 }
 
-// receiver handles the parts of one message after the other.
-type receiver struct {
-	sm *stream
-	m  *rawMessage
-}
-
-// onEvent implements handler.
-func (h *receiver) onEvent(e *wireEvent) error {
-	p := h.sm.find(e.requestID, e.regionID)
-	if p == nil {
-		return nil // deregistered meanwhile
+// handle takes one message. An error means that the stream makes no sense.
+func (h *receiver) handle(data []byte) error {
+	h.sm.st.c.metrics.bytes.Observe(float64(len(data)))
+	if err := h.msg.parse(data); err != nil {
+		return err
 	}
-	switch {
-	case e.isErr:
-		return h.regionError(p, e.err)
-	case e.entries != nil:
-		return h.onRows(p, e.entries)
-	case e.resolvedTs > 0:
-		h.resolved(p, e.resolvedTs)
+	for i := range h.msg.events {
+		e := &h.msg.events[i]
+		p := h.sm.find(e.request, e.region)
+		if p == nil {
+			continue // deregistered meanwhile
+		}
+		switch e.kind {
+		case eventRows:
+			if err := h.onRows(p, e.body); err != nil {
+				return err
+			}
+		case eventError:
+			if err := h.onError(p, e.body); err != nil {
+				return err
+			}
+		case eventResolved:
+			h.hit = append(h.hit[:0], p)
+			h.onResolved(e.resolvedTs)
+		}
+	}
+	if r := &h.msg.resolved; len(r.regions) > 0 {
+		h.hit = h.sm.findAll(r.request, r.regions, h.hit[:0])
+		h.onResolved(r.ts)
 	}
 	return nil
 }
 
-// onResolved implements handler.
-func (h *receiver) onResolved(r *wireResolved) error {
-	return r.each(func(region uint64) {
-		if p := h.sm.find(r.requestID, region); p != nil {
-			h.resolved(p, r.ts)
+// onResolved advances the parts in h.hit, and then each span once.
+func (h *receiver) onResolved(ts uint64) {
+	h.sm.st.c.metrics.resolved.Add(float64(len(h.hit)))
+	rose := h.rose[:0]
+	for _, p := range h.hit {
+		// The store sends it for all that is registered; it says nothing
+		// before the history is complete.
+		if !p.match.initialized || !p.sub.advance(p, ts) {
+			continue
 		}
-	})
-}
-
-func (h *receiver) resolved(p *part, ts uint64) {
-	if p.match.initialized {
-		p.sub.advance(p, ts)
+		if n := len(rose); n == 0 || rose[n-1] != p.sub {
+			rose = append(rose, p.sub)
+		}
 	}
+	for _, s := range rose {
+		s.announce()
+	}
+	clear(h.hit)
+	clear(rose)
+	h.rose = rose
 }
 
 // onRows matches the rows of one event and delivers what is committed.
 func (h *receiver) onRows(p *part, entries []byte) error {
-	h.m.kept = true
 	size := int64(len(entries))
 	wasInitialized := p.match.initialized
-	out := h.sm.rows[:0]
-	var r wireRow
-	var err error
-	for len(entries) > 0 {
-		if entries, err = nextRow(entries, &r); err != nil {
-			return err
-		}
-		if r.typ == 0 || (r.typ != rowInitialized && !p.sub.wants(r.key())) {
-			continue
-		}
-		if out, err = p.match.apply(&r, out); err != nil {
-			p.sub.end(err)
-			return nil
-		}
+	out, n, err := h.match(p, entries)
+	h.sm.st.c.metrics.rows.Add(float64(n))
+	if errors.Is(err, errWire) {
+		return err
 	}
-	if err := checkResolved(p, out); err != nil {
-		p.sub.end(err)
+	if err == nil {
+		err = checkResolved(p, out)
+	}
+	if err != nil {
+		p.sub.end(err) // this takes the part off the stream, too
 		return nil
 	}
 	if len(out) > 0 {
 		p.sub.deliver(out)
 	}
 	clear(out)
-	h.sm.rows = out[:0]
-	if !wasInitialized {
-		h.sm.st.scanGrew(p, size)
-		if p.match.initialized {
-			p.attempts = 0
-			p.note(ReasonLive, "")
-			h.sm.st.scanEnded(p, true)
-		}
+	h.rows = out[:0]
+	if wasInitialized {
+		return nil
+	}
+	h.sm.st.scanGrew(p, size)
+	if p.match.initialized {
+		p.liveSince = time.Now()
+		p.note(ReasonLive, "")
+		h.sm.st.scanEnded(p, true)
 	}
 	return nil
+}
+
+// match applies the rows of one event and returns what is committed by them,
+// and their number.
+func (h *receiver) match(p *part, entries []byte) (out []model.RawChange, n int, err error) {
+	out = h.rows[:0]
+	var r wireRow
+	for {
+		var ok bool
+		if entries, ok, err = nextRow(entries, &r); err != nil || !ok {
+			return out, n, err
+		}
+		n++
+		if r.typ != rowInitialized && !p.sub.wants(r.key()) {
+			continue
+		}
+		// Once the scan is over, only what prewrites and whole rows point into
+		// is kept.
+		if r.typ == rowPrewrite || r.typ == rowCommitted || !p.match.initialized {
+			h.raw.kept = true
+		}
+		if out, err = p.match.apply(&r, out); err != nil {
+			return out, n, err
+		}
+	}
 }
 
 // checkResolved makes sure that the store keeps its promise: no commit at or
@@ -122,31 +178,77 @@ func checkResolved(p *part, rows []model.RawChange) error {
 	return nil
 }
 
-// regionError ends a request and decides what follows.
-func (h *receiver) regionError(p *part, body []byte) error {
+// onError ends a registration and decides what follows. The range keeps its
+// resolved-ts, from which it is registered again.
+func (h *receiver) onError(p *part, body []byte) error {
 	var e cdcpb.Error
 	if err := e.Unmarshal(body); err != nil {
-		return fmt.Errorf("%w: %v", errWire, err)
+		return fmt.Errorf("%w: %w", errWire, err)
 	}
-	if !h.sm.ended(p) {
-		return nil // deregistered meanwhile
+	// After a duplicate something of the lane may still be alive.
+	if !h.sm.remove(p, e.DuplicateRequest == nil) {
+		return nil
 	}
 	h.sm.st.scanEnded(p, false)
+	p.settled()
 	c := h.sm.st.c
+	c.metrics.failures.WithLabelValues(errorType(&e)).Inc()
+	c.cfg.Logger.Debug("region has to be registered again",
+		zap.Uint64("region", p.region.ID), zap.Int64("table", p.sub.o.Span.TableID), zap.Stringer("error", &e))
 	switch {
 	case e.Compatibility != nil:
 		p.sub.end(cerrors.ErrVersionIncompatible.New("the store wants a client of version " + e.Compatibility.RequiredVersion))
 	case e.ClusterIdMismatch != nil:
 		p.sub.end(cerrors.ErrClusterIDMismatch.New(e.ClusterIdMismatch.Current, e.ClusterIdMismatch.Request))
-	case e.DuplicateRequest != nil:
-		p.sub.end(cerrors.ErrEventFeedEventError.New(e.String()))
-	case e.ServerIsBusy != nil, e.Congested != nil:
-		p.attempts = max(p.attempts, 2) // 80 ms at least
-		c.retry(p, ReasonBusy, e.String())
+	case e.NotLeader != nil && e.NotLeader.Leader.GetStoreId() != 0 && p.attempts < redirects:
+		p.attempts++
+		p.redirect(e.NotLeader.Leader.StoreId)
+	case e.ServerIsBusy != nil || e.Congested != nil:
+		asked := time.Duration(e.ServerIsBusy.GetBackoffMs()) * time.Millisecond
+		c.retry(p, ReasonBusy, e.String(), max(busyPause, min(asked, maxRetryPause)))
 	default:
-		c.cfg.Logger.Debug("region has to be registered again",
-			zap.Uint64("region", p.region.ID), zap.Int64("table", p.sub.o.Span.TableID), zap.String("error", e.String()))
-		c.retry(p, ReasonRegion, e.String())
+		c.retry(p, ReasonRegion, e.String(), 0)
 	}
 	return nil
+}
+
+// errorType names an error in metrics.
+func errorType(e *cdcpb.Error) string {
+	switch {
+	case e.NotLeader != nil:
+		return "NotLeader"
+	case e.RegionNotFound != nil:
+		return "RegionNotFound"
+	case e.EpochNotMatch != nil:
+		return "EpochNotMatch"
+	case e.DuplicateRequest != nil:
+		return "DuplicateRequest"
+	case e.Compatibility != nil:
+		return "Compatibility"
+	case e.ClusterIdMismatch != nil:
+		return "ClusterIdMismatch"
+	case e.ServerIsBusy != nil:
+		return "ServerIsBusy"
+	case e.Congested != nil:
+		return "Congested"
+	default:
+		return "Unknown"
+	}
+}
+
+// settled forgets earlier failures of a part that was live for a while.
+func (p *part) settled() {
+	if !p.liveSince.IsZero() && time.Since(p.liveSince) > settledAfter {
+		p.attempts = 0
+	}
+	p.liveSince = time.Time{}
+}
+
+// redirect hands a part to the store that its region named as its leader.
+func (p *part) redirect(leader uint64) {
+	p.sub.mu.Lock()
+	p.region.Leader = leader
+	p.sub.mu.Unlock()
+	p.note(ReasonQueued, "")
+	p.sub.c.assign(p, leader)
 }

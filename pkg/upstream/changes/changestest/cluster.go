@@ -25,6 +25,7 @@ const ClusterID = 7
 // Cluster is a set of stores and the regions on them. It is also the
 // changes.Regions that leads to them. Its methods are safe for concurrent use.
 type Cluster struct {
+	t        testing.TB
 	mu       sync.Mutex
 	clock    uint64
 	regions  []*region // by start key, without holes
@@ -60,7 +61,7 @@ type Options struct {
 func New(t testing.TB, o Options) *Cluster {
 	t.Helper()
 	c := &Cluster{
-		clock:  model.TSOFromTime(time.Now()),
+		t: t, clock: model.TSOFromTime(time.Now()),
 		latest: make(map[string]string), locks: make(map[*Txn]struct{}),
 		regions: []*region{{id: 1, version: 1, leader: 1}}, nextID: 1,
 	}
@@ -267,7 +268,7 @@ func (c *Cluster) Move(key string, storeID uint64) {
 	defer c.mu.Unlock()
 	r := c.regions[c.find(encode(key))]
 	r.leader = storeID
-	c.endFeeds(r.id, notLeader(r.id))
+	c.endFeeds(r.id, NotLeader(r.leader))
 }
 
 // Fail ends the registrations of the region of key with an error.
@@ -291,6 +292,23 @@ func (c *Cluster) Cut(storeID uint64) {
 	for sm := range c.stores[storeID-1].streams {
 		sm.cut()
 	}
+}
+
+// Stop closes every connection of a store and takes no new ones, as a killed
+// process does.
+func (c *Cluster) Stop(storeID uint64) { c.stores[storeID-1].stop() }
+
+// Restart lets a stopped store serve again, on the same address.
+func (c *Cluster) Restart(storeID uint64) {
+	c.t.Helper()
+	require.NoError(c.t, c.stores[storeID-1].restart())
+}
+
+// Streams is the number of open change streams of a store.
+func (c *Cluster) Streams(storeID uint64) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.stores[storeID-1].streams)
 }
 
 // Refuse sets what decides on new registrations: an error, or nil to accept.

@@ -6,11 +6,14 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/pingcap/kvproto/pkg/cdcpb"
 	"github.com/pingcap/kvproto/pkg/errorpb"
+	"github.com/pingcap/kvproto/pkg/metapb"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 )
@@ -31,10 +34,26 @@ func startStore(c *Cluster, id uint64, classic bool) (*store, error) {
 	if err != nil {
 		return nil, err
 	}
-	st := &store{c: c, id: id, classic: classic, addr: l.Addr().String(), server: grpc.NewServer(), streams: make(map[*stream]struct{})}
-	cdcpb.RegisterChangeDataServer(st.server, st)
-	st.serving.Go(func() { _ = st.server.Serve(l) })
+	st := &store{c: c, id: id, classic: classic, addr: l.Addr().String(), streams: make(map[*stream]struct{})}
+	st.serveOn(l)
 	return st, nil
+}
+
+// restart listens again, on the same address.
+func (st *store) restart() error {
+	l, err := net.Listen("tcp", st.addr)
+	if err != nil {
+		return err
+	}
+	st.serveOn(l)
+	return nil
+}
+
+func (st *store) serveOn(l net.Listener) {
+	server := grpc.NewServer(grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}))
+	cdcpb.RegisterChangeDataServer(server, st)
+	st.server = server
+	st.serving.Go(func() { _ = server.Serve(l) })
 }
 
 func (st *store) stop() {
@@ -135,7 +154,7 @@ func (st *store) check(sm *stream, req *cdcpb.ChangeDataRequest) *cdcpb.Error {
 	case sm.feeds[sm.key(req.RequestId, req.RegionId)] != nil:
 		return &cdcpb.Error{DuplicateRequest: &cdcpb.DuplicateRequest{RegionId: req.RegionId}}
 	case r.leader != st.id:
-		return notLeader(r.id)
+		return NotLeader(r.leader)
 	case r.version != req.GetRegionEpoch().GetVersion():
 		return epochNotMatch()
 	}
@@ -144,8 +163,13 @@ func (st *store) check(sm *stream, req *cdcpb.ChangeDataRequest) *cdcpb.Error {
 
 func epochNotMatch() *cdcpb.Error { return &cdcpb.Error{EpochNotMatch: &errorpb.EpochNotMatch{}} }
 
-func notLeader(id uint64) *cdcpb.Error {
-	return &cdcpb.Error{NotLeader: &errorpb.NotLeader{RegionId: id}}
+// NotLeader names the store that leads a region, 0 when it is not known.
+func NotLeader(storeID uint64) *cdcpb.Error {
+	e := &errorpb.NotLeader{}
+	if storeID != 0 {
+		e.Leader = &metapb.Peer{Id: storeID, StoreId: storeID}
+	}
+	return &cdcpb.Error{NotLeader: e}
 }
 
 func regionNotFound(id uint64) *cdcpb.Error {
