@@ -38,6 +38,15 @@ type Sink interface {
 	Close()
 }
 
+// TableFollower is a Sink whose owner's part depends on the tables: watermarks
+// go to the topics of all of them.
+type TableFollower interface {
+	// FollowTables tells which table versions are replicated from now on. The
+	// owner calls it before the first WriteWatermark and after every change of
+	// the set, not while it is in another call. It does no I/O.
+	FollowTables(tables []*model.Table)
+}
+
 // Status is a sink's own account of itself. The zero value means that all is well.
 type Status struct {
 	Reason  string    // "", model.StallSink or model.StallSinkBusy
@@ -47,9 +56,12 @@ type Status struct {
 }
 
 // Options describe the sink of a changefeed. All fields but the last two are
-// required; a nil Logger logs nothing and a nil Registerer registers nothing.
+// required, of queue sinks also ClusterID and Capture; a nil Logger logs
+// nothing and a nil Registerer registers nothing.
 type Options struct {
 	Changefeed model.ChangefeedID
+	ClusterID  string // of the captures; messages of some protocols show it
+	Capture    string // advertised address of this capture; names it to the downstream
 	URI        config.SinkURI
 	Config     *config.ReplicaConfig
 	TimeZone   *time.Location // of the server: rows and sessions use it unless the URI names another
