@@ -44,6 +44,9 @@ var (
 	ErrMessageTooLarge                 = &Code{"CDC:ErrMessageTooLarge", "message is too large, table: %s, handle key: %s, length: %d, max-message-bytes: %d"}
 	ErrEncodeFailed                    = &Code{"CDC:ErrEncodeFailed", "encode failed: %s"}
 	ErrDecodeFailed                    = &Code{"CDC:ErrDecodeFailed", "decode failed: %s"}
+	ErrAvroSchemaAPIError              = &Code{"CDC:ErrAvroSchemaAPIError", "schema manager API error, %s"}
+	ErrFailToCreateExternalStorage     = &Code{"CDC:ErrFailToCreateExternalStorage", "failed to create external storage"}
+	ErrExternalStorageAPI              = &Code{"CDC:ErrExternalStorageAPI", "external storage api"}
 	ErrDispatcherFailed                = &Code{"CDC:ErrDispatcherFailed", "%s"}
 	ErrColumnSelectorFailed            = &Code{"CDC:ErrColumnSelectorFailed", "column selector failed"}
 	ErrInvalidIgnoreEventType          = &Code{"CDC:ErrInvalidIgnoreEventType", "invalid ignore event type: '%s'"}
@@ -91,6 +94,7 @@ var (
 	ErrInvalidChangefeedID             = &Code{"CDC:ErrInvalidChangefeedID", "bad changefeed id, please match the pattern \"^[a-zA-Z0-9]+(\\-[a-zA-Z0-9]+)*$\", the length should no more than 128, eg, \"simple-changefeed-task\""}
 	ErrWarnMissingTables               = &Code{"CDC:ErrWarnMissingTables", "some tables are missing"}
 	ErrExpressionParseFailed           = &Code{"CDC:ErrInvalidFilterExpression", "invalid filter expressions. There is a syntax error in: '%s'"}
+	ErrFailedToFilterDML               = &Code{"CDC:ErrFailedToFilterDML", "failed to filter dml event: table %s, commit-ts %d"}
 	ErrMetaOpFailed                    = &Code{"DFLOW:ErrMetaOpFailed", "unexpected meta operation failure: %s"}
 	ErrRequestForward                  = &Code{"ErrRequestForwardErr", "request forward error, an request can only forward to owner one time"}
 )
