@@ -25,6 +25,8 @@ type Decoder struct {
 	// Values that only this package looks at: two lists to compare, and a
 	// whole row to pick from.
 	scratch, other, whole []model.Value
+
+	binaryJSON bool
 }
 
 // maxPlans bounds the table versions that a Decoder remembers.
@@ -33,6 +35,15 @@ const maxPlans = 1024
 // NewDecoder makes a decoder that shows timestamp columns in loc.
 func NewDecoder(loc *time.Location) *Decoder {
 	return &Decoder{loc: loc, plans: map[*model.Table]*plan{}}
+}
+
+// NewBinaryJSONDecoder makes a decoder that gives stored JSON as KindBytes: the
+// type byte and TiDB's binary form. Defaults of columns that a row does not
+// hold are still texts.
+func NewBinaryJSONDecoder(loc *time.Location) *Decoder {
+	d := NewDecoder(loc)
+	d.binaryJSON = true
+	return d
 }
 
 // Side is one of the two images of a row change.

@@ -171,6 +171,13 @@ func (d *Decoder) setEncoded(c *column, b []byte, v *model.Value) (err error) {
 	case classDecimal:
 		d.buf, err = appendDecimal(d.buf, b)
 	case classJSON:
+		if d.binaryJSON {
+			if size := jsonSize(b); size == 0 || size != len(b) {
+				return errShortValue
+			}
+			*v = model.Value{Kind: model.KindBytes, B: b}
+			return nil
+		}
 		d.buf, err = appendJSON(d.buf, b)
 	case classVector:
 		if size := vectorSize(b); size == 0 || size != len(b) {

@@ -40,15 +40,24 @@ func FilterDDL(ev *model.DDLEvent, f *filter.Filter, forceReplicate bool) ([]*mo
 	if err != nil {
 		return nil, err
 	}
-	return finished(out)
+	return finished(ev, out, f)
 }
 
 // finished copies events, which are shared, and gives them their final
-// statement and their place among the events of the job. Statements of which
-// nothing is left, since they were about placement, give no event.
-func finished(events []*model.DDLEvent) ([]*model.DDLEvent, error) {
+// statement and their place among the events of the job. What event filters
+// ignore gives no event, and neither do statements of which nothing is left,
+// since they were about placement.
+func finished(job *model.DDLEvent, events []*model.DDLEvent, f *filter.Filter) ([]*model.DDLEvent, error) {
 	var out []*model.DDLEvent
 	for _, ev := range events {
+		// Before the statement is parsed: one that cannot be is a reason to ignore it.
+		text, err := filterText(job, ev)
+		if err != nil {
+			return nil, fmt.Errorf("statement of DDL job %d: %w", ev.JobID, err)
+		}
+		if f.IgnoresDDL(ev, text) {
+			continue
+		}
 		query, err := finalQuery(ev)
 		if err != nil {
 			return nil, fmt.Errorf("statement of DDL job %d: %w", ev.JobID, err)
@@ -61,6 +70,18 @@ func finished(events []*model.DDLEvent) ([]*model.DDLEvent, error) {
 		out = append(out, &done)
 	}
 	return out, nil
+}
+
+// filterText is what event filters see of a statement: the user's text, or
+// where that may be about other tables too, what is made of it for this one.
+func filterText(job, ev *model.DDLEvent) (string, error) {
+	switch {
+	case job.Type == timodel.ActionRenameTables:
+		return renameQuery(ev), nil
+	case ev.Type == timodel.ActionDropTable, ev.Type == timodel.ActionDropView, ev.Type == timodel.ActionExchangeTablePartition:
+		return finalQuery(ev)
+	}
+	return ev.Query, nil
 }
 
 // filterParts keeps the events of tables that are replicated.

@@ -33,7 +33,7 @@ func finalQuery(ev *model.DDLEvent) (string, error) {
 		return "", err
 	}
 	if ev.Type == timodel.ActionRenameTable && !isRenameOf(stmts, ev) {
-		return fmt.Sprintf("RENAME TABLE %s TO %s", quoted(ev.OldSchema, ev.OldTable), quoted(ev.Schema, ev.Table)), nil
+		return renameQuery(ev), nil
 	}
 	if len(stmts) != 1 {
 		return "", fmt.Errorf("%d statements instead of one: %s", len(stmts), ev.Query)
@@ -42,6 +42,10 @@ func finalQuery(ev *model.DDLEvent) (string, error) {
 		qualifyExchange(stmts[0], ev)
 	}
 	return restore(stmts[0])
+}
+
+func renameQuery(ev *model.DDLEvent) string {
+	return fmt.Sprintf("RENAME TABLE %s TO %s", quoted(ev.OldSchema, ev.OldTable), quoted(ev.Schema, ev.Table))
 }
 
 // isRenameOf tells whether the statement is about this one rename and says
