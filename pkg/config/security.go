@@ -32,13 +32,10 @@ func (s *SecurityConfig) TLSEnabled() bool {
 }
 
 func (s *SecurityConfig) validate() error {
-	if !s.ClientUserRequired {
-		return nil
-	}
-	if len(s.ClientAllowedUser) == 0 {
+	if s.ClientUserRequired && len(s.ClientAllowedUser) == 0 {
 		return fmt.Errorf("client-allowed-user is empty when client-user-required is true")
 	}
-	return fmt.Errorf("client-user-required is not available in this version: remove it or protect the port by mtls")
+	return nil
 }
 
 // ServerTLS returns the listener's TLS configuration, nil when TLS is off.

@@ -81,6 +81,9 @@ func (c *ServerConfig) ValidateAndAdjust() (warnings []string, err error) {
 	if err := c.Security.validate(); err != nil {
 		return nil, err
 	}
+	if c.Security.ClientUserRequired && !c.Security.TLSEnabled() {
+		warnings = append(warnings, "client-user-required is set but TLS is not, passwords of clients can be read on the network")
+	}
 	if c.KVClient.RegionScanLimit <= 0 {
 		return nil, fmt.Errorf("region-scan-limit should be at least 1")
 	}

@@ -25,6 +25,7 @@ import (
 	"github.com/tidemark/tidemark/pkg/config"
 	"github.com/tidemark/tidemark/pkg/errors"
 	"github.com/tidemark/tidemark/pkg/etcdmeta"
+	"github.com/tidemark/tidemark/pkg/filter/rowfilter"
 	"github.com/tidemark/tidemark/pkg/model"
 	"github.com/tidemark/tidemark/pkg/owner"
 	"github.com/tidemark/tidemark/pkg/peer"
@@ -301,6 +302,7 @@ func (s *Server) newService() *service.Service {
 		Upstream:         s.upstream,
 		UpstreamInfo:     s.upstreamInfo(),
 		TablesAt:         s.tablesAt,
+		CheckExpressions: rowfilter.Check,
 		Probe:            s.probe,
 		DialPD:           s.dialPD,
 		HasRunningImport: service.RunningImport(s.etcd),
@@ -312,6 +314,7 @@ func (s *Server) newService() *service.Service {
 func (s *Server) apiOptions() api.Options {
 	return api.Options{
 		Service: s.newService(), Config: s.o.Config, LogLevel: s.o.LogLevel,
-		Gatherer: s.o.Registry, ClientTLS: s.client, Logger: s.logger,
+		Gatherer: s.o.Registry, ClientTLS: s.client,
+		Login: upstream.NewLogins(s.etcd, s.client).Check, Logger: s.logger,
 	}
 }
