@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 
@@ -45,13 +47,9 @@ func quote(b []byte) string {
 	return strconv.QuoteToASCII(string(b))
 }
 
+// plain tells JSON that shows well in an editor.
 func plain(b []byte) bool {
-	for _, c := range b {
-		if c < ' ' || c >= 0x7f {
-			return false
-		}
-	}
-	return len(b) > 0 && b[0] == '{'
+	return len(b) > 0 && b[0] == '{' && utf8.Valid(b) && bytes.IndexFunc(b, unicode.IsControl) < 0
 }
 
 // Encode appends events and returns the messages.
