@@ -19,7 +19,9 @@ import (
 	"go.uber.org/zap"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("go.opencensus.io/stats/view.(*worker).start"))
+}
 
 // execute runs a command line; the server is not started but recorded.
 func execute(t *testing.T, runErr error, args ...string) (o *serverOptions, stdout, stderr string, err error) {

@@ -69,6 +69,14 @@ type Clock interface {
 	CurrentTSO(ctx context.Context) (uint64, error)
 }
 
+// RowFilter drops rows that the changefeed does not want. It is not safe for
+// concurrent use.
+type RowFilter interface {
+	// Keep returns the rows to deliver, all of one table version, in the front
+	// of the same memory. An error ends the run.
+	Keep(t *model.Table, rows []model.RawChange) ([]model.RawChange, error)
+}
+
 // Options set a Processor up. Everything without a default is required.
 type Options struct {
 	ID       model.ChangefeedID
@@ -83,12 +91,21 @@ type Options struct {
 	Sorter  *sorter.Engine
 	// NewSink connects the sink; Run closes it. Its error ends Run.
 	NewSink func(ctx context.Context) (sink.Sink, error)
+	// NewRowFilter makes a filter for a goroutine that emits; nil keeps every row.
+	NewRowFilter func() RowFilter
 
 	Logger     *zap.Logger           // nil logs nothing
 	Registerer prometheus.Registerer // nil registers nothing
 	Now        func() time.Time      // wall clock; nil: time.Now
 	Workers    int                   // goroutines that write to the sink: 4
 	StallAfter time.Duration         // how long a checkpoint must stand still before Progress says why: 3 s
+}
+
+func (o *Options) rowFilter() RowFilter {
+	if o.NewRowFilter == nil {
+		return nil
+	}
+	return o.NewRowFilter()
 }
 
 // SpanStart is a span and the checkpoint-ts from which it is replicated:

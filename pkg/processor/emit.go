@@ -48,12 +48,13 @@ func (p *Processor) dequeue() *span {
 // emitSpans is an emit worker. One worker at a time holds a span, which keeps
 // its batches in order.
 func (p *Processor) emitSpans(ctx context.Context) {
+	filter := p.o.rowFilter()
 	for {
 		s := p.dequeue()
 		if s == nil {
 			return
 		}
-		if err := p.emit(ctx, s); err != nil {
+		if err := p.emit(ctx, s, filter); err != nil {
 			if ctx.Err() == nil {
 				p.fail(err)
 			}
@@ -63,7 +64,7 @@ func (p *Processor) emitSpans(ctx context.Context) {
 }
 
 // emit writes a part of what the span may write now.
-func (p *Processor) emit(ctx context.Context, s *span) error {
+func (p *Processor) emit(ctx context.Context, s *span, filter RowFilter) error {
 	for range burst {
 		target, ok := p.targetOf(s)
 		if !ok {
@@ -79,7 +80,7 @@ func (p *Processor) emit(ctx context.Context, s *span) error {
 			}
 			continue
 		}
-		if err := p.deliver(ctx, s, b); err != nil {
+		if err := p.deliver(ctx, s, b, filter); err != nil {
 			return err
 		}
 	}
@@ -171,9 +172,9 @@ func (f *flight) done(err error) {
 	}
 }
 
-// deliver hands the rows to the sink, cut where the table's version changes.
-// It waits while too much is on its way.
-func (p *Processor) deliver(ctx context.Context, s *span, b *sorter.Batch) error {
+// deliver hands the rows to the sink, filtered and cut where the table's
+// version changes. It waits while too much is on its way.
+func (p *Processor) deliver(ctx context.Context, s *span, b *sorter.Batch, filter RowFilter) error {
 	l := &lot{p: p, batch: b, bytes: min(b.Bytes, p.roomSize)}
 	l.refs.Store(1)
 	if err := p.room.Acquire(ctx, l.bytes); err != nil {
@@ -189,8 +190,17 @@ func (p *Processor) deliver(ctx context.Context, s *span, b *sorter.Batch) error
 		}
 		if table != nil {
 			lastOfTxn := n < len(rows) || b.LastOfTxn
-			if err := p.write(ctx, s, l, table, rows[:n:n], lastOfTxn); err != nil {
-				return err
+			kept, last := rows[:n:n], rows[n-1].CommitTs
+			if filter != nil {
+				if kept, err = filter.Keep(table, kept); err != nil {
+					return err
+				}
+			}
+			if len(kept) > 0 {
+				lastOfTxn = lastOfTxn || kept[len(kept)-1].CommitTs < last
+				if err := p.write(ctx, s, l, table, kept, lastOfTxn); err != nil {
+					return err
+				}
 			}
 		}
 		rows = rows[n:]

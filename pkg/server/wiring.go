@@ -9,6 +9,8 @@ import (
 
 	"github.com/tidemark/tidemark/pkg/config"
 	"github.com/tidemark/tidemark/pkg/etcdmeta"
+	"github.com/tidemark/tidemark/pkg/filter"
+	"github.com/tidemark/tidemark/pkg/filter/rowfilter"
 	"github.com/tidemark/tidemark/pkg/model"
 	"github.com/tidemark/tidemark/pkg/owner"
 	"github.com/tidemark/tidemark/pkg/processor"
@@ -43,6 +45,10 @@ func (s *Server) ownerOptions(r *registration, fence etcdmeta.Fence) owner.Optio
 
 // newProcessor makes the processor of a run.
 func (s *Server) newProcessor(info *etcdmeta.ChangefeedInfo) (agent.Processor, error) {
+	rules, err := filter.New(info.Config.Filter, info.Config.CaseSensitive)
+	if err != nil {
+		return nil, err
+	}
 	return processor.New(processor.Options{
 		ID: info.FeedID(), Epoch: info.Epoch, Config: info.Config, SinkURI: info.SinkURI, TargetTs: info.TargetTs,
 		Changes: processor.FromClient(s.upstream.Changes()),
@@ -51,8 +57,18 @@ func (s *Server) newProcessor(info *etcdmeta.ChangefeedInfo) (agent.Processor, e
 		NewSink: func(ctx context.Context) (sink.Sink, error) {
 			return factory.New(ctx, s.sinkOptions(info.FeedID(), info.SinkURI, info.Config))
 		},
-		Logger: s.logger, Registerer: s.o.Registry,
+		NewRowFilter: s.newRowFilter(rules),
+		Logger:       s.logger, Registerer: s.o.Registry,
 	}), nil
+}
+
+// newRowFilter returns nil when the rules are not about single rows: then no
+// row is looked at.
+func (s *Server) newRowFilter(rules *filter.Filter) func() processor.RowFilter {
+	if !rules.FiltersRows() {
+		return nil
+	}
+	return func() processor.RowFilter { return rowfilter.New(rules, s.location) }
 }
 
 func (s *Server) sinkOptions(id model.ChangefeedID, uri config.SinkURI, cfg *config.ReplicaConfig) sink.Options {

@@ -19,9 +19,6 @@ func checkBuilt(c *config.ReplicaConfig) error {
 	}
 	want("enable-sync-point", c.EnableSyncPoint != nil && *c.EnableSyncPoint)
 	want("bdr-mode", c.BDRMode != nil && *c.BDRMode)
-	want("filter.event-filters", len(c.Filter.EventFilters) > 0)
-	want("filter.ignore-txn-start-ts", len(c.Filter.IgnoreTxnStartTs) > 0)
-	want("filter.do-dbs and its like", c.Filter.HasLists())
 	want("consistent.level", c.Consistent.Level == config.ConsistentLevelEventual)
 	if len(wanted) == 0 {
 		return nil

@@ -185,9 +185,9 @@ func (s *Service) holdGC(ctx context.Context, purpose string, id model.Changefee
 // checkTables checks the filter, and that the tables which it selects can be
 // replicated. The schema stays loaded until release.
 func (s *Service) checkTables(ctx context.Context, req CreateRequest) (release func(), err error) {
-	f, err := filter.New(req.Config.Filter, req.Config.CaseSensitive)
+	f, err := newFilter(req.Config)
 	if err != nil {
-		return nil, &RuleError{err: err}
+		return nil, err
 	}
 	if err := checkBuilt(req.Config); err != nil {
 		return nil, err
@@ -195,6 +195,12 @@ func (s *Service) checkTables(ctx context.Context, req CreateRequest) (release f
 	tables, release, err := s.o.TablesAt(ctx, req.StartTs)
 	if err != nil {
 		return nil, err
+	}
+	if s.o.CheckExpressions != nil {
+		if err := s.o.CheckExpressions(f, tables); err != nil {
+			release()
+			return nil, err
+		}
 	}
 	if req.Config.ForceReplicate || req.Config.IgnoreIneligibleTable {
 		return release, nil
@@ -204,6 +210,19 @@ func (s *Service) checkTables(ctx context.Context, req CreateRequest) (release f
 		return nil, errors.ErrTableIneligible.New(tableNames(ineligible))
 	}
 	return release, nil
+}
+
+// newFilter compiles a filter that somebody has just written. A rule or
+// pattern that does not parse is a *RuleError.
+func newFilter(cfg *config.ReplicaConfig) (*filter.Filter, error) {
+	f, err := filter.New(cfg.Filter, cfg.CaseSensitive)
+	if err == nil {
+		err = f.CheckPatterns()
+	}
+	if stderrors.Is(err, errors.ErrFilterRuleInvalid) {
+		return nil, &RuleError{err: err}
+	}
+	return f, err
 }
 
 // splitEligible returns the tables that the filter selects, by whether they

@@ -29,6 +29,15 @@ func request(change func(*service.CreateRequest)) service.CreateRequest {
 	return r
 }
 
+func eventFilter(e config.EventFilterConfig) func(*service.CreateRequest) {
+	return func(r *service.CreateRequest) {
+		if e.Matcher == nil {
+			e.Matcher = []string{"*.*"}
+		}
+		r.Config.Filter.EventFilters = []*config.EventFilterConfig{&e}
+	}
+}
+
 func table(schema, name string, keyed bool) *model.Table {
 	t := &model.Table{Schema: schema, Name: name, Info: &timodel.TableInfo{}}
 	if keyed {
@@ -104,9 +113,15 @@ func TestCreateRefusals(t *testing.T) {
 			code: errors.ErrSinkURIInvalid, text: "[CDC:ErrSinkURIInvalid]protocol canal is incompatible with mysql scheme"},
 		{name: "filter rule", change: func(r *service.CreateRequest) { r.Config.Filter.Rules = []string{"rule"} },
 			code: errors.ErrFilterRuleInvalid},
-		{name: "setting that is not built", change: func(r *service.CreateRequest) {
-			r.Config.Filter.EventFilters = []*config.EventFilterConfig{{Matcher: []string{"*.*"}}}
-		}, code: errors.ErrInvalidReplicaConfig},
+		{name: "event filter: matcher", change: eventFilter(config.EventFilterConfig{Matcher: []string{"a"}}),
+			code: errors.ErrFilterRuleInvalid, text: "[CDC:ErrFilterRuleInvalid]filter rule is invalid [a]: at <cmdline>:1: wrong table pattern"},
+		{name: "event filter: event", change: eventFilter(config.EventFilterConfig{IgnoreEvent: []string{"Insert"}}),
+			code: errors.ErrInvalidIgnoreEventType, text: "[CDC:ErrInvalidIgnoreEventType]invalid ignore event type: 'Insert'"},
+		{name: "event filter: statement", change: eventFilter(config.EventFilterConfig{IgnoreSQL: []string{"("}}),
+			code: errors.ErrFilterRuleInvalid},
+		{name: "event filter: expression", change: eventFilter(config.EventFilterConfig{IgnoreInsertValueExpr: "x"}),
+			cluster: func(c *servicetest.Cluster) { c.ExpressionErr = errors.ErrExpressionColumnNotFound.New("x", "a.b", "x") },
+			code:    errors.ErrExpressionColumnNotFound},
 		{name: "ineligible tables", cluster: func(c *servicetest.Cluster) {
 			c.Tables = []*model.Table{table("db", "b", false), table("db", "a", false), table("db", "k", true), table("mysql", "x", false)}
 		}, code: errors.ErrTableIneligible,

@@ -13,6 +13,7 @@ import (
 	"github.com/tidemark/tidemark/pkg/config"
 	"github.com/tidemark/tidemark/pkg/errors"
 	"github.com/tidemark/tidemark/pkg/etcdmeta"
+	"github.com/tidemark/tidemark/pkg/filter"
 	"github.com/tidemark/tidemark/pkg/model"
 	"github.com/tidemark/tidemark/pkg/owner"
 )
@@ -104,6 +105,9 @@ type Options struct {
 	// TablesAt lists every table as of a TSO. The schema stays loaded until
 	// release is called, so that a changefeed starting there finds it.
 	TablesAt func(ctx context.Context, ts uint64) (tables []*model.Table, release func(), err error)
+	// CheckExpressions checks the expressions of event filters, against the
+	// tables that they are for. See rowfilter.Check. Optional.
+	CheckExpressions func(f *filter.Filter, tables []*model.Table) error
 	// Probe opens the downstream and closes it again. Its errors carry the
 	// codes that clients know.
 	Probe func(ctx context.Context, target Target) error

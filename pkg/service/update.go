@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	stderrors "errors"
 	"fmt"
 	"net/url"
 	"reflect"
@@ -96,7 +97,7 @@ func (s *Service) changedInfo(ctx context.Context, read *etcdmeta.Feed, req Upda
 		info.Config = req.Config(old.Config.Clone())
 	}
 	if req.Config != nil || req.SinkURI != "" {
-		if err := s.checkChange(ctx, old, info); err != nil {
+		if err := s.checkChange(ctx, old, info, read.CheckpointTs()); err != nil {
 			return nil, errors.ErrChangefeedUpdateRefused.New(err.Error())
 		}
 	}
@@ -109,10 +110,18 @@ func (s *Service) changedInfo(ctx context.Context, read *etcdmeta.Feed, req Upda
 }
 
 // checkChange checks a new configuration or sink URI as create does.
-func (s *Service) checkChange(ctx context.Context, old, info *etcdmeta.ChangefeedInfo) error {
+func (s *Service) checkChange(ctx context.Context, old, info *etcdmeta.ChangefeedInfo, checkpoint uint64) error {
 	info.Config.Complete()
-	if _, err := filter.New(info.Config.Filter, info.Config.CaseSensitive); err != nil {
-		return (&RuleError{err: err}).Bare()
+	f, err := newFilter(info.Config)
+	if err != nil {
+		var rule *RuleError
+		if stderrors.As(err, &rule) {
+			return rule.Bare()
+		}
+		return err
+	}
+	if err := s.checkExpressions(ctx, f, checkpoint); err != nil {
+		return err
 	}
 	if err := checkAgainstURI(old.Config.Sink, info.Config.Sink, info.SinkURI); err != nil {
 		return err
@@ -124,6 +133,20 @@ func (s *Service) checkChange(ctx context.Context, old, info *etcdmeta.Changefee
 		return err
 	}
 	return s.o.Probe(ctx, Target{ID: info.FeedID(), URI: info.SinkURI, Config: info.Config})
+}
+
+// checkExpressions checks the expressions of event filters against the tables
+// with which the changefeed will go on.
+func (s *Service) checkExpressions(ctx context.Context, f *filter.Filter, checkpoint uint64) error {
+	if s.o.CheckExpressions == nil || len(f.Expressions()) == 0 {
+		return nil
+	}
+	tables, release, err := s.o.TablesAt(ctx, checkpoint)
+	if err != nil {
+		return err
+	}
+	defer release()
+	return s.o.CheckExpressions(f, tables)
 }
 
 // checkAgainstURI refuses a configuration that contradicts the parameters

@@ -12,6 +12,7 @@ import (
 	"github.com/tidemark/tidemark/pkg/config"
 	"github.com/tidemark/tidemark/pkg/errors"
 	"github.com/tidemark/tidemark/pkg/etcdmeta"
+	"github.com/tidemark/tidemark/pkg/filter"
 	"github.com/tidemark/tidemark/pkg/model"
 	"github.com/tidemark/tidemark/pkg/owner"
 	"github.com/tidemark/tidemark/pkg/service"
@@ -43,7 +44,7 @@ type Cluster struct {
 	Importing  bool
 
 	// Errors to answer with.
-	TSOErr, SafePointErr, CreateErr, ProbeErr, SubmitErr error
+	TSOErr, SafePointErr, CreateErr, ProbeErr, SubmitErr, ExpressionErr error
 	// OwnerCapture is who holds the election for those who ask etcd; empty
 	// is nobody.
 	OwnerCapture model.CaptureID
@@ -98,6 +99,7 @@ func (c *Cluster) Options() service.Options {
 		TablesAt: func(context.Context, uint64) ([]*model.Table, func(), error) {
 			return c.Tables, func() {}, nil
 		},
+		CheckExpressions: func(*filter.Filter, []*model.Table) error { return c.ExpressionErr },
 		Probe:            c.probe,
 		HasRunningImport: func(context.Context) (bool, error) { return c.Importing, nil },
 		Dump: func(context.Context) ([]service.KeyValue, error) {
