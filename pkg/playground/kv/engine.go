@@ -3,6 +3,8 @@ package kv
 import (
 	"context"
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"hash/maphash"
 	"math"
 	"os"
@@ -17,7 +19,9 @@ import (
 )
 
 const (
-	engineDir            = "engine"
+	engineDir = "engine"
+	// runningFile is there while the engine is open, and after it was not closed in order.
+	runningFile          = "running"
 	defaultMemTableBytes = 32 << 20
 	// oneBlock is more than a table holds.
 	oneBlock = 1 << 30
@@ -42,6 +46,7 @@ var markKey = []byte{0}
 // buffers and stays valid as long as its transaction. The change-feed scan relies on it.
 type engine struct {
 	*badger.DB
+	dir string
 
 	// writing serialises writes and the making of iterators.
 	writing sync.Mutex
@@ -54,10 +59,61 @@ type engine struct {
 	since  time.Time
 }
 
-func openEngine(dir string, memTableBytes int64) (*engine, error) {
+// openEngine opens or creates the engine. Versions written from now on are above ts.
+func openEngine(dir string, memTableBytes int64, ts uint64) (*engine, error) {
+	dir = filepath.Join(dir, engineDir)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	running := filepath.Join(dir, runningFile)
+	if _, err := os.Stat(running); err == nil {
+		if err := recoverEngine(dir, memTableBytes, ts); err != nil {
+			return nil, fmt.Errorf("recover: %w", err)
+		}
+	} else if !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	if err := os.WriteFile(running, nil, 0o600); err != nil {
+		return nil, err
+	}
+	e, err := openBadger(dir, memTableBytes)
+	if err != nil {
+		return nil, err
+	}
+	return e, e.start(ts)
+}
+
+// recoverEngine has what is only in badger's log written to a table. Badger itself replays the log into write buffers
+// of the usual size, and when one is full it notes a place in the log that is too early. What is replayed from there
+// after the next kill is in two sources. So this replays into a write buffer that holds all of the log.
+func recoverEngine(dir string, memTableBytes int64, ts uint64) error {
+	logs, err := filepath.Glob(filepath.Join(dir, "*.vlog"))
+	if err != nil {
+		return err
+	}
+	const (
+		overhead = 3 // of a write buffer over the log, at most
+		maxBytes = 3 << 30
+	)
+	size := memTableBytes
+	for _, path := range logs {
+		info, err := os.Stat(path)
+		if err != nil {
+			return err
+		}
+		size += overhead * info.Size()
+	}
+	e, err := openBadger(dir, min(size, maxBytes))
+	if err != nil {
+		return err
+	}
+	return errors.Join(e.start(ts), e.DB.Close())
+}
+
+func openBadger(dir string, memTableBytes int64) (*engine, error) {
 	opts := badger.DefaultOptions
-	opts.Dir = filepath.Join(dir, engineDir)
-	opts.ValueDir = opts.Dir
+	opts.Dir = dir
+	opts.ValueDir = dir
 	opts.ManagedTxns = true
 	opts.SyncWrites = false // a kill of the process loses nothing that was written
 	opts.Truncate = true
@@ -75,15 +131,15 @@ func openEngine(dir string, memTableBytes int64) (*engine, error) {
 	opts.ValueLogWriteOptions.WriteBufferSize = 1 << 20
 	opts.TableBuilderOptions.BlockSize = oneBlock
 	opts.TableBuilderOptions.CompressionPerLevel = make([]options.CompressionType, opts.TableBuilderOptions.MaxLevels)
-	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
-		return nil, err
-	}
 	db, err := badger.Open(opts)
 	if err != nil {
 		return nil, err
 	}
-	return &engine{DB: db, recent: newRecentKeys()}, nil
+	return &engine{DB: db, dir: dir, recent: newRecentKeys()}, nil
 }
+
+// closed notes that the engine was closed in order.
+func (e *engine) closed() error { return os.Remove(filepath.Join(e.dir, runningFile)) }
 
 // iterator returns an iterator that finds all versions. It returns nil when the context ends.
 func (e *engine) iterator(ctx context.Context, txn *badger.Txn, opts badger.IteratorOptions) (*badger.Iterator, error) {

@@ -148,11 +148,8 @@ func (s *Store) load(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("get a timestamp: %w", err)
 	}
-	if s.db, err = openEngine(o.DataDir, o.MemTableBytes); err != nil {
+	if s.db, err = openEngine(o.DataDir, o.MemTableBytes, ts); err != nil {
 		return fmt.Errorf("open engine: %w", err)
-	}
-	if err := s.db.start(ts); err != nil {
-		return fmt.Errorf("write to engine: %w", err)
 	}
 	if s.locks, err = openLockTable(filepath.Join(o.DataDir, locksFile), s.db); err != nil {
 		return err
@@ -254,7 +251,7 @@ func (s *Store) Close() error {
 	s.wg.Wait()
 	s.changes.wg.Wait()
 	s.unistore.Stop() // closes the writer and the engine too
-	return errors.Join(s.regions.close(), s.locks.close())
+	return errors.Join(s.regions.close(), s.locks.close(), s.db.closed())
 }
 
 // discard closes what a failed Open has opened.
@@ -270,7 +267,7 @@ func (s *Store) discard() error {
 		errs = append(errs, s.locks.close())
 	}
 	if s.db != nil {
-		errs = append(errs, s.db.Close())
+		errs = append(errs, s.db.Close(), s.db.closed())
 	}
 	return errors.Join(errs...)
 }
