@@ -1,0 +1,148 @@
+package consumer
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/tidemark/tidemark/pkg/codec"
+)
+
+// arrival is the queue of protocols without watermarks. Rows are applied as
+// they come, which keeps the order within a partition. A schema change waits
+// for the rows of other partitions that were sent before it: those up to the
+// end that the partition had when the schema change was read, unless their
+// commit time, or their own copy of the schema change, says that they are
+// younger.
+type arrival struct {
+	latest   func(partition) (int64, error)
+	parts    map[partition]*stream
+	executed map[ddlKey]bool
+	barrier  *barrier // nil: no schema change waits
+}
+
+// barrier is a schema change that waits.
+type barrier struct {
+	event codec.Event
+	ends  map[partition]int64 // where partitions ended when it was read
+}
+
+func newArrival(latest func(partition) (int64, error)) *arrival {
+	return &arrival{latest: latest, parts: make(map[partition]*stream), executed: make(map[ddlKey]bool)}
+}
+
+func (a *arrival) stream(p partition) *stream {
+	s := a.parts[p]
+	if s == nil {
+		s = &stream{}
+		a.parts[p] = s
+	}
+	return s
+}
+
+func (a *arrival) add(m message) error {
+	s := a.stream(m.from)
+	s.next = m.offset + 1
+	for _, ev := range m.events {
+		if ev.Kind == codec.EventRow || ev.Kind == codec.EventDDL {
+			s.pending = append(s.pending, pendingEvent{ev, m.offset})
+		}
+	}
+	return nil
+}
+
+func (a *arrival) ready(context.Context) ([]codec.Event, uint64, error) {
+	var out []codec.Event
+	for {
+		for _, s := range a.parts {
+			out = a.drain(s, out)
+		}
+		if a.barrier == nil {
+			if err := a.raise(); err != nil || a.barrier == nil {
+				return out, 0, err
+			}
+			continue // rows that are older than it may go now
+		}
+		if !a.arrived() {
+			return out, 0, nil
+		}
+		out = append(out, a.barrier.event)
+		a.executed[key(&a.barrier.event)] = true
+		a.barrier = nil
+	}
+}
+
+// drain moves rows out of a partition, up to a schema change or the barrier.
+func (a *arrival) drain(s *stream, out []codec.Event) []codec.Event {
+	n := 0
+	for ; n < len(s.pending); n++ {
+		ev := &s.pending[n].Event
+		if ev.Kind == codec.EventDDL {
+			if !a.executed[key(ev)] {
+				break
+			}
+			continue
+		}
+		if a.barrier != nil && ev.CommitTs > a.barrier.event.CommitTs {
+			break
+		}
+		out = append(out, *ev)
+	}
+	s.pending = slices.Delete(s.pending, 0, n)
+	return out
+}
+
+// raise makes the oldest schema change at the head of a partition the barrier.
+func (a *arrival) raise() error {
+	var oldest *codec.Event
+	for _, s := range a.parts {
+		if len(s.pending) > 0 && (oldest == nil || s.pending[0].CommitTs < oldest.CommitTs) {
+			oldest = &s.pending[0].Event
+		}
+	}
+	if oldest == nil {
+		return nil
+	}
+	b := &barrier{event: *oldest, ends: make(map[partition]int64)}
+	for p := range a.parts {
+		end, err := a.latest(p)
+		if err != nil {
+			return fmt.Errorf("end of partition %d of topic %s: %w", p.id, p.topic, err)
+		}
+		b.ends[p] = end
+	}
+	a.barrier = b
+	return nil
+}
+
+// arrived tells whether every partition has given its rows from before the barrier.
+func (a *arrival) arrived() bool {
+	for p, end := range a.barrier.ends {
+		if s := a.parts[p]; len(s.pending) == 0 && s.next < end {
+			return false
+		}
+	}
+	return true
+}
+
+func key(ev *codec.Event) ddlKey { return ddlKey{ev.CommitTs, ev.Query} }
+
+func (a *arrival) positions() map[partition]int64 {
+	out := make(map[partition]int64, len(a.parts))
+	for p, s := range a.parts {
+		out[p] = s.next
+		if len(s.pending) > 0 {
+			out[p] = s.pending[0].offset
+		}
+	}
+	return out
+}
+
+// idle adds partitions that have had no message yet.
+func (a *arrival) idle(_ context.Context, starts map[partition]int64) error {
+	for p, start := range starts {
+		s := a.stream(p)
+		s.next = max(s.next, start)
+	}
+	return nil
+}
