@@ -62,7 +62,7 @@ func NewHandler(o Options) http.Handler {
 		middleware.LogAccess(o.Logger),
 		middleware.RenderErrors(),
 	}
-	for _, g := range groups(o) {
+	for _, g := range describedGroups(o) {
 		group := r.Group(g.prefix)
 		if g.versioned {
 			group.Use(before...)
@@ -74,19 +74,19 @@ func NewHandler(o Options) http.Handler {
 
 // group is a set of routes under one prefix.
 type group struct {
-	prefix string
+	name, about, prefix string
 	// versioned routes are of /api: they wait for readiness, are logged, and
 	// their errors are JSON.
 	versioned bool
 	routes    []route.Route
 }
 
-// groups lists every route.
+// groups lists every route but those of the description.
 func groups(o Options) []group {
 	return []group{
-		{prefix: v1.Prefix, versioned: true, routes: v1.New(o.Service, &o.LogLevel).Routes()},
-		{prefix: v2.Prefix, versioned: true, routes: v2.New(o.Service, &o.LogLevel).Routes()},
-		{routes: legacyRoutes(o)},
+		{name: "v2", about: "API v2", prefix: v2.Prefix, versioned: true, routes: v2.New(o.Service, &o.LogLevel).Routes()},
+		{name: "v1", about: "API v1, deprecated", prefix: v1.Prefix, versioned: true, routes: v1.New(o.Service, &o.LogLevel).Routes()},
+		{name: "others", about: "Routes without a version, answered by the capture that is asked", routes: legacyRoutes(o)},
 	}
 }
 

@@ -269,11 +269,14 @@ func TestAnswers(t *testing.T) {
 		{"trailing_slash_post", "POST", "/api/v2/changefeeds/", `{}`, healthy},
 		{"slash_in_id", "GET", "/api/v2/changefeeds/a%2Fb", "", healthy},
 	}
+	doc := document(t)
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			c := populated()
 			tt.change(c)
-			got := dump(call(handlerFor(c), tt.method, tt.path, tt.body))
+			answer := call(handlerFor(c), tt.method, tt.path, tt.body)
+			requireDescribed(t, doc, tt.method, tt.path, answer)
+			got := dump(answer)
 			got = strings.ReplaceAll(got, fmt.Sprintf(`"pid": %d`, os.Getpid()), `"pid": 1`)
 			golden := filepath.Join("testdata", tt.name+".golden")
 			if *update {

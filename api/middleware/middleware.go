@@ -90,14 +90,14 @@ func LogAccess(logger *zap.Logger) gin.HandlerFunc {
 	}
 }
 
-// errorBody is the answer of every failed call.
-type errorBody struct {
+// HTTPError is the answer of every failed call.
+type HTTPError struct {
 	Message string `json:"error_msg"`
 	Code    string `json:"error_code"`
 }
 
-func bodyOf(err error) errorBody {
-	return errorBody{Message: err.Error(), Code: errors.CodeOf(err)}
+func bodyOf(err error) HTTPError {
+	return HTTPError{Message: err.Error(), Code: errors.CodeOf(err)}
 }
 
 // Fail records the error that RenderErrors will answer with.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/tidemark/tidemark/api/openapi"
 	"github.com/tidemark/tidemark/pkg/config"
 )
 
@@ -32,6 +33,14 @@ func (d *Duration) UnmarshalJSON(b []byte) error {
 		return err
 	default:
 		return errors.New("invalid duration")
+	}
+}
+
+// JSONSchema implements openapi.Describer.
+func (Duration) JSONSchema() openapi.Schema {
+	return openapi.Schema{
+		Description: "nanoseconds; a text such as 10m is read too",
+		OneOf:       []*openapi.Schema{{Type: "integer", Format: "int64"}, {Type: "string"}},
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tidemark/tidemark/api/openapi"
 	"github.com/tidemark/tidemark/api/route"
 	"github.com/tidemark/tidemark/pkg/config"
 	"github.com/tidemark/tidemark/pkg/errors"
@@ -35,6 +36,11 @@ func (t Time) MarshalJSON() ([]byte, error) {
 	b = append(b, '"')
 	b = time.Time(t).AppendFormat(b, timeLayout)
 	return append(b, '"'), nil
+}
+
+// JSONSchema implements openapi.Describer.
+func (Time) JSONSchema() openapi.Schema {
+	return openapi.Schema{Type: "string", Description: "server's local time, 2006-01-02 15:04:05.000"}
 }
 
 // UnmarshalJSON reads what MarshalJSON writes.
