@@ -46,8 +46,6 @@ type ChangefeedInfo struct {
 	CheckpointTs   uint64             `json:"checkpoint_ts"`
 	CheckpointTime wire.Time          `json:"checkpoint_time"`
 	TaskStatus     []wire.TaskStatus  `json:"task_status,omitempty"`
-	// Stalled is this server's own addition: why the checkpoint stands still.
-	Stalled *model.Stall `json:"stalled,omitempty"`
 }
 
 // runningError is an error without its time, as the detail object shows it.
@@ -89,7 +87,6 @@ func detailOf(f *owner.FeedView) *ChangefeedInfo {
 	out := newInfo(f.Info, cfg, f.ResolvedTs, service.Checkpoint(f))
 	out.SinkURI = wire.SinkURI(f.Info.SinkURI)
 	out.TaskStatus = wire.NewTasks(f)
-	out.Stalled = f.Stalled
 	return out
 }
 
@@ -260,7 +257,8 @@ type ChangefeedStatus struct {
 	CheckpointTs uint64              `json:"checkpoint_ts"`
 	LastError    *model.RunningError `json:"last_error,omitempty"`
 	LastWarning  *model.RunningError `json:"last_warning,omitempty"`
-	Stalled      *model.Stall        `json:"stalled,omitempty"`
+	// Stalled is this server's own addition: why the checkpoint stands still.
+	Stalled *model.Stall `json:"stalled,omitempty"`
 }
 
 func (a *API) getChangefeedStatus(c *gin.Context) {
