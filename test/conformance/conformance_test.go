@@ -3,6 +3,7 @@ package conformance
 import (
 	"context"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tidemark/tidemark/test/cluster"
 )
@@ -26,6 +28,7 @@ func TestReference(t *testing.T) {
 	ctx := testContext(t, 5*time.Minute)
 	r := newRunner(ctx, t, map[string]*cluster.Server{"a": shared.server})
 	r.runFiles(ctx, t, "testdata/[0-9]*.http")
+	require.NoError(t, r.background.Wait())
 	require.GreaterOrEqual(t, countCases(t), leastCases)
 	removeFeeds(ctx, t)
 }
@@ -39,7 +42,7 @@ func countCases(t *testing.T) int {
 		steps, err := readScript(f)
 		require.NoError(t, err)
 		for _, s := range steps {
-			if !s.isSQL() {
+			if !s.isFixture() {
 				n++
 			}
 		}
@@ -50,8 +53,9 @@ func countCases(t *testing.T) int {
 
 // runner plays scripts against servers.
 type runner struct {
-	nodes map[string]*cluster.Server
-	vars  vars
+	nodes      map[string]*cluster.Server
+	vars       vars
+	background errgroup.Group
 }
 
 // newRunner learns what scripts may name: addresses, ids and versions.
@@ -63,6 +67,7 @@ func newRunner(ctx context.Context, t *testing.T, nodes map[string]*cluster.Serv
 		"downstream": shared.up.Downstream,
 		"closed":     shared.closed,
 		"dir":        shared.dir,
+		"epoch":      time.UnixMilli(0).Format("2006-01-02 15:04:05.000"),
 	}}
 	for name, server := range nodes {
 		var st struct {
@@ -98,9 +103,8 @@ func (r *runner) runFiles(ctx context.Context, t *testing.T, pattern string) {
 // run plays one step. It refreshes the clock's values first: {{now}} is the
 // upstream's current TSO, {{future}} one an hour ahead.
 func (r *runner) run(ctx context.Context, t *testing.T, s *step) {
-	if s.isSQL() {
-		_, err := shared.upDB.ExecContext(ctx, s.path)
-		require.NoError(t, err)
+	if s.isFixture() {
+		require.NoError(t, r.prepare(ctx, s))
 		return
 	}
 	now, err := r.now(ctx)
@@ -116,9 +120,22 @@ func (r *runner) run(ctx context.Context, t *testing.T, s *step) {
 		}
 		return s.check(a, r.vars)
 	}
-	if !s.eventually {
+	switch {
+	case s.background:
+		known := maps.Clone(r.vars)
+		r.background.Go(func() error {
+			a, err := s.send(ctx, server.Addr, known)
+			if err == nil {
+				err = s.check(a, known)
+			}
+			if err != nil {
+				return fmt.Errorf("%s:%d: %w", s.file, s.line, err)
+			}
+			return nil
+		})
+	case !s.eventually:
 		err = try()
-	} else {
+	default:
 		limited, cancel := context.WithTimeout(ctx, settleLimit)
 		defer cancel()
 		err = cluster.Until(limited, "the answer", func() (bool, error) {
@@ -129,6 +146,20 @@ func (r *runner) run(ctx context.Context, t *testing.T, s *step) {
 	if err != nil {
 		t.Fatalf("%s:%d: %s %s: %v", s.file, s.line, s.method, s.path, err)
 	}
+}
+
+// prepare plays a step that is no request.
+func (r *runner) prepare(ctx context.Context, s *step) error {
+	if s.method == "SQL" {
+		_, err := shared.upDB.ExecContext(ctx, s.path)
+		return err
+	}
+	value, err := r.vars.expand(s.body)
+	if err != nil {
+		return err
+	}
+	_, err = shared.etcd.Put(ctx, s.path, value)
+	return err
 }
 
 // now returns the upstream's current TSO.

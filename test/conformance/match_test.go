@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"regexp"
 	"strings"
@@ -58,7 +59,8 @@ func (v vars) expand(s string) (string, error) {
 }
 
 // match compares an answer's text with a pattern, byte by byte but for the
-// placeholders, and keeps what they name.
+// placeholders, and keeps what they name. Where a pattern has a name twice,
+// both values must be the same.
 func (v vars) match(pattern, text string) (bool, error) {
 	re, names, err := compile(pattern)
 	if err != nil {
@@ -68,11 +70,15 @@ func (v vars) match(pattern, text string) (bool, error) {
 	if m == nil {
 		return false, nil
 	}
+	kept := vars{}
 	for i, name := range names {
-		if name != "" {
-			v[name] = m[i+1]
+		if before, ok := kept[name]; name != "" && ok && before != m[i+1] {
+			return false, nil
 		}
+		kept[name] = m[i+1]
 	}
+	delete(kept, "")
+	maps.Copy(v, kept)
 	return true, nil
 }
 
@@ -118,6 +124,11 @@ func TestMatch(t *testing.T) {
 		require.Equal(t, want, ok, text)
 	}
 	require.Equal(t, "461234567890123456", v["start"])
+	for text, want := range map[string]bool{"1 1": true, "1 2": false} {
+		ok, err := v.match("<int:n> <int:n>", text)
+		require.NoError(t, err)
+		require.Equal(t, want, ok, text)
+	}
 	_, err = v.expand("{{nobody}}")
 	require.Error(t, err)
 }

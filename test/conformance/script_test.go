@@ -17,6 +17,9 @@ type step struct {
 	title string
 	// eventually repeats the request until the answer is the expected one.
 	eventually bool
+	// background starts the request and looks at the answer after the last
+	// script: some requests take as long as a connection may.
+	background bool
 	// node is where the request goes: "a", the owner, unless the script says
 	// otherwise.
 	node string
@@ -31,8 +34,9 @@ type step struct {
 	want        string   // pattern of the body
 }
 
-// isSQL tells a statement for the upstream database from a request.
-func (s *step) isSQL() bool { return s.method == "SQL" }
+// isFixture tells what only prepares the following steps from a request: a
+// statement for the upstream database, or a key written into etcd.
+func (s *step) isFixture() bool { return s.method == "SQL" || s.method == "ETCD" }
 
 func (s *step) name() string { return fmt.Sprintf("%03d_%s", s.line, s.title) }
 
@@ -88,6 +92,8 @@ func parseStep(lines []string) (*step, error) {
 		switch {
 		case word == "@eventually":
 			s.eventually = true
+		case word == "@background":
+			s.background = true
 		case strings.HasPrefix(word, "@node="):
 			s.node = strings.TrimPrefix(word, "@node=")
 		default:
@@ -104,7 +110,7 @@ func parseStep(lines []string) (*step, error) {
 	if err := s.parseRequest(request); err != nil {
 		return nil, err
 	}
-	if s.isSQL() {
+	if s.isFixture() {
 		return s, nil
 	}
 	return s, s.parseAnswer(answer)
