@@ -96,9 +96,10 @@ func (a *API) listProcessors(c *gin.Context) {
 	c.IndentedJSON(http.StatusOK, wire.NewProcessors(processors))
 }
 
-// ProcessorDetail is one changefeed on one capture. The timestamps and the
-// error are for readers of the 5.x documents; later versions sent the table
-// ids only.
+// ProcessorDetail is one changefeed on one capture. All but the table ids is
+// for readers of the 5.x documents: later versions do not send it. A processor
+// with an error has ended, so that there is never one to show, and nothing
+// reads the count.
 type ProcessorDetail struct {
 	CheckpointTs uint64        `json:"checkpoint_ts"`
 	ResolvedTs   uint64        `json:"resolved_ts"`
@@ -123,13 +124,13 @@ func (a *API) getProcessor(c *gin.Context) {
 		middleware.Fail(c, errors.ErrAPIInvalidParam.Msg("invalid capture_id: %s", capture))
 		return
 	}
-	f, tables, err := a.service.ProcessorTables(c.Request.Context(), feedID(c), capture, refuseAbnormal)
+	task, err := a.service.ProcessorTask(c.Request.Context(), feedID(c), capture, refuseAbnormal)
 	if err != nil {
 		middleware.Fail(c, err)
 		return
 	}
 	c.IndentedJSON(http.StatusOK, ProcessorDetail{
-		CheckpointTs: service.Checkpoint(f), ResolvedTs: f.ResolvedTs, Tables: tables,
+		CheckpointTs: task.CheckpointTs, ResolvedTs: task.ResolvedTs, Tables: task.TableIDs,
 	})
 }
 

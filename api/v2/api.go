@@ -162,12 +162,12 @@ func (a *API) getProcessor(c *gin.Context) {
 		middleware.Fail(c, errors.ErrAPIInvalidParam.Msg("invalid capture_id: %s", capture))
 		return
 	}
-	_, tables, err := a.service.ProcessorTables(c.Request.Context(), feedID(c), capture, refuseAbnormal)
+	task, err := a.service.ProcessorTask(c.Request.Context(), feedID(c), capture, refuseAbnormal)
 	if err != nil {
 		middleware.Fail(c, err)
 		return
 	}
-	c.JSON(http.StatusOK, ProcessorDetail{Tables: tables})
+	c.JSON(http.StatusOK, ProcessorDetail{Tables: task.TableIDs})
 }
 
 // refuseAbnormal is worded as clients know it, the odd word included.

@@ -64,7 +64,13 @@ func TestRunAndAdvance(t *testing.T) {
 	eventually(t, "resolved", func() bool { return c.view().ResolvedTs == 200 })
 	v := c.view()
 	require.True(t, v.Scheduled)
-	require.Equal(t, []Task{{CaptureID: "c-a", TableIDs: []int64{1, 2}}, {CaptureID: "c-b", TableIDs: []int64{3}}}, v.Tasks)
+	require.Len(t, v.Tasks, 2)
+	for i, want := range []Task{{CaptureID: "c-a", TableIDs: []int64{1, 2}}, {CaptureID: "c-b", TableIDs: []int64{3}}} {
+		require.Equal(t, want.CaptureID, v.Tasks[i].CaptureID)
+		require.Equal(t, want.TableIDs, v.Tasks[i].TableIDs)
+		require.GreaterOrEqual(t, v.Tasks[i].CheckpointTs, v.Status.CheckpointTs, "live, not stored")
+		require.GreaterOrEqual(t, v.Tasks[i].ResolvedTs, v.Tasks[i].CheckpointTs)
+	}
 	require.Equal(t, map[int64]uint64{1: 100, 2: 100}, a.tables(feedID), "tables begin at the start-ts")
 	require.Equal(t, []uint64{99}, c.schema.acquired, "a DDL at the start-ts would be seen")
 	stored := c.stored()

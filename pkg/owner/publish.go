@@ -43,8 +43,13 @@ func (f *feed) publish() {
 func sameView(a, b *FeedView) bool {
 	return a.Info == b.Info && a.Status == b.Status && a.ResolvedTs == b.ResolvedTs &&
 		a.Scheduled == b.Scheduled && a.LastSyncedTs == b.LastSyncedTs && a.PullerResolvedTs == b.PullerResolvedTs &&
-		len(a.Tasks) == len(b.Tasks) && (len(a.Tasks) == 0 || &a.Tasks[0] == &b.Tasks[0]) &&
-		sameStall(a.Stalled, b.Stalled)
+		slices.EqualFunc(a.Tasks, b.Tasks, sameTask) && sameStall(a.Stalled, b.Stalled)
+}
+
+// sameTask compares by the list that is shared as long as it is the same.
+func sameTask(a, b Task) bool {
+	return a.CaptureID == b.CaptureID && a.CheckpointTs == b.CheckpointTs && a.ResolvedTs == b.ResolvedTs &&
+		len(a.TableIDs) == len(b.TableIDs) && (len(a.TableIDs) == 0 || &a.TableIDs[0] == &b.TableIDs[0])
 }
 
 func sameStall(a, b *model.Stall) bool {
@@ -55,23 +60,33 @@ func sameStall(a, b *model.Stall) bool {
 		(a.RetryAt == nil) == (b.RetryAt == nil) && (a.RetryAt == nil || a.RetryAt.Equal(*b.RetryAt))
 }
 
-// taskViews lists the tables per capture. The list is made anew only when the
-// placement changed.
+// taskViews lists the tables per capture, and how far each capture is. The
+// lists of tables are made anew only when the placement changed.
 func (r *run) taskViews() []Task {
-	if r.tables != nil {
-		return r.tables
+	if r.tables == nil {
+		r.tables = r.placedTables()
 	}
+	tasks := slices.Clone(r.tables)
+	for i := range tasks {
+		if w := r.works[tasks[i].CaptureID]; w != nil && w.tables > 0 && w.progress != nil {
+			tasks[i].CheckpointTs, tasks[i].ResolvedTs = w.progress.CheckpointTs, w.progress.ResolvedTs
+		}
+	}
+	return tasks
+}
+
+func (r *run) placedTables() []Task {
 	byCapture := map[model.CaptureID][]int64{}
 	for id, capture := range r.place {
 		byCapture[capture] = append(byCapture[capture], id)
 	}
-	r.tables = make([]Task, 0, len(byCapture))
+	tasks := make([]Task, 0, len(byCapture))
 	for capture, ids := range byCapture {
 		slices.Sort(ids)
-		r.tables = append(r.tables, Task{CaptureID: capture, TableIDs: ids})
+		tasks = append(tasks, Task{CaptureID: capture, TableIDs: ids})
 	}
-	slices.SortFunc(r.tables, func(a, b Task) int { return strings.Compare(a.CaptureID, b.CaptureID) })
-	return r.tables
+	slices.SortFunc(tasks, func(a, b Task) int { return strings.Compare(a.CaptureID, b.CaptureID) })
+	return tasks
 }
 
 // synced combines what the captures tell about their sinks and pullers.

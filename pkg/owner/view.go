@@ -54,6 +54,10 @@ type FeedView struct {
 type Task struct {
 	CaptureID model.CaptureID
 	TableIDs  []int64 // physical ids, sorted
+	// CheckpointTs and ResolvedTs are the least of these tables, as the capture
+	// reported them last; 0 while unknown.
+	CheckpointTs uint64
+	ResolvedTs   uint64
 }
 
 // Job is an action of a user on a changefeed.

@@ -153,37 +153,36 @@ func (s *Service) Processors(ctx context.Context) ([]Processor, error) {
 	return list, nil
 }
 
-// ProcessorTables returns the tables of a changefeed on a capture: nil when
-// the capture has no entry for it. abnormal makes the error for a changefeed
-// that does not run; the API versions word it differently.
-func (s *Service) ProcessorTables(
+// ProcessorTask returns what a capture does for a changefeed; its list of
+// tables is nil when the capture has no entry for it. abnormal makes the error
+// for a changefeed that does not run; the API versions word it differently.
+func (s *Service) ProcessorTask(
 	ctx context.Context, id model.ChangefeedID, capture model.CaptureID, abnormal func(model.FeedState) error,
-) (*owner.FeedView, []int64, error) {
+) (owner.Task, error) {
 	f, err := s.Changefeed(ctx, id)
 	if err != nil {
-		return nil, nil, err
+		return owner.Task{}, err
 	}
 	if err := abnormal(f.Info.State); err != nil {
-		return nil, nil, err
+		return owner.Task{}, err
 	}
 	for _, t := range f.Tasks {
 		if t.CaptureID == capture {
-			if t.TableIDs == nil {
-				return f, []int64{}, nil
-			}
-			return f, t.TableIDs, nil
+			return t, nil
 		}
 	}
-	captures, err := s.Captures(ctx)
+	_, v, err := s.owner(ctx)
 	if err != nil {
-		return nil, nil, err
+		return owner.Task{}, err
 	}
-	for _, c := range captures {
-		if c.Info.ID == capture {
-			return f, nil, nil
-		}
+	if _, ok := findCapture(v, capture); !ok {
+		return owner.Task{}, errors.ErrCaptureNotExist.New(capture)
 	}
-	return nil, nil, errors.ErrCaptureNotExist.New(capture)
+	task := owner.Task{CaptureID: capture}
+	if f.Scheduled {
+		task.TableIDs = []int64{}
+	}
+	return task, nil
 }
 
 // OwnerAddress is where requests for the owner are sent to, read from etcd.

@@ -63,3 +63,33 @@ func TestDrainCountsWhatIsLeft(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 4, left, "who knows where its tables will be")
 }
+
+func TestProcessorTask(t *testing.T) {
+	c := clusterWith(map[string]model.FeedState{"a": model.StateNormal, "new": model.StateNormal})
+	c.SetView(func(v *owner.View) {
+		v.Captures = append(v.Captures, owner.CaptureView{Info: &model.CaptureInfo{ID: "idle"}})
+		unplaced := *v.Feeds[model.DefaultChangefeedID("new")]
+		unplaced.Scheduled, unplaced.Tasks = false, nil
+		v.Feeds[unplaced.ID] = &unplaced
+	})
+	any := func(model.FeedState) error { return nil }
+	for _, tt := range []struct {
+		feed, capture string
+		tables        []int64
+		code          *errors.Code
+	}{
+		{feed: "a", capture: servicetest.CaptureID, tables: []int64{63, 65}},
+		{feed: "a", capture: "idle", tables: []int64{}},
+		{feed: "new", capture: "idle"},
+		{feed: "a", capture: "nobody", code: errors.ErrCaptureNotExist},
+		{feed: "b", capture: "idle", code: errors.ErrChangeFeedNotExists},
+	} {
+		task, err := c.Service().ProcessorTask(context.Background(), model.DefaultChangefeedID(tt.feed), tt.capture, any)
+		if tt.code != nil {
+			require.ErrorIs(t, err, tt.code)
+			continue
+		}
+		require.NoError(t, err)
+		require.Equal(t, tt.tables, task.TableIDs, "%s on %s", tt.feed, tt.capture)
+	}
+}

@@ -322,7 +322,9 @@ func Feed(id string, state model.FeedState, uri config.SinkURI) *owner.FeedView 
 		},
 		Status:     &etcdmeta.ChangefeedStatus{CheckpointTs: 426921294362574849, MinTableBarrierTs: 426921294362574849},
 		ResolvedTs: 426921294362574850,
-		Tasks:      []owner.Task{{CaptureID: CaptureID, TableIDs: []int64{63, 65}}},
+		Tasks: []owner.Task{{
+			CaptureID: CaptureID, TableIDs: []int64{63, 65}, CheckpointTs: 426921294362574849, ResolvedTs: 426921294362574850,
+		}},
 		Scheduled:  true,
 	}
 }
