@@ -16,6 +16,7 @@ const (
 // brought: a thousand idle tables start at once, big ones one after the other.
 type admission struct {
 	held   func() int64 // bytes in memory
+	lent   func() int64 // those of them that are with the sink
 	quota  int64
 	budget int64
 
@@ -24,21 +25,24 @@ type admission struct {
 	guess    int64 // bytes that one scan brings
 }
 
-func newAdmission(held func() int64, quota int64) *admission {
+func newAdmission(held, lent func() int64, quota int64) *admission {
 	return &admission{
-		held: held, quota: quota, budget: max(minScanBudget, quota/32),
+		held: held, lent: lent, quota: quota, budget: max(minScanBudget, quota/32),
 		scanning: map[*span]struct{}{}, guess: firstScanGuess,
 	}
 }
 
-// admit tells whether the span may read its history now. As long as the quota
-// is kept one may: the checkpoint waits for it.
+// admit tells whether the span may read its history now. While the sink is at
+// work, what is in memory gets less by itself, and there is no hurry. Else, as
+// long as the quota is kept, one may: the checkpoint waits for it.
 func (a *admission) admit(s *span) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	need, room := a.held(), a.quota
 	if n := int64(len(a.scanning)); n > 0 {
 		need += (n + 1) * a.guess
+		room = a.budget
+	} else if a.lent() > 0 {
 		room = a.budget
 	}
 	if need > room {

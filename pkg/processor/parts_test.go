@@ -67,8 +67,8 @@ func TestTracker(t *testing.T) {
 }
 
 func TestAdmission(t *testing.T) {
-	var held int64
-	a := newAdmission(func() int64 { return held }, 1<<30)
+	var held, lent int64
+	a := newAdmission(func() int64 { return held }, func() int64 { return lent }, 1<<30)
 	spans := make([]*span, 100)
 	for i := range spans {
 		spans[i] = &span{}
@@ -98,7 +98,9 @@ func TestAdmission(t *testing.T) {
 	end(64 << 20)
 	require.Equal(t, 1, admitted(), "big ones come one by one")
 	end(0)
-	held = 33 << 20
+	held, lent = 33<<20, 1
+	require.Zero(t, admitted(), "the sink makes room")
+	lent = 0
 	require.Equal(t, 1, admitted(), "one may always run")
 	a.forget(spans[0])
 	held = 1<<30 + 1

@@ -63,7 +63,7 @@ func (p *Processor) Run(parent context.Context) error {
 func (p *Processor) open() {
 	p.metrics = newMetrics(p.o.Registerer, p.o.ID)
 	p.feed = p.o.Sorter.NewFeed(p.o.Config.MemoryQuota)
-	p.admission = newAdmission(p.feed.Held, p.feed.Quota())
+	p.admission = newAdmission(p.feed.Held, p.feed.Lent, p.feed.Quota())
 	p.roomSize = min(max(p.feed.Quota()/4, minInFlight), maxInFlight)
 	p.room = semaphore.NewWeighted(p.roomSize)
 }

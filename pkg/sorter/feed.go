@@ -44,6 +44,9 @@ func (f *Feed) forget(s *Span) {
 // and batches that were not released.
 func (f *Feed) Held() int64 { return f.buffered.Load() + f.lent.Load() }
 
+// Lent is the part of Held that is in batches which were not released.
+func (f *Feed) Lent() int64 { return f.lent.Load() }
+
 // Quota is the memory, in bytes, that the feed may hold.
 func (f *Feed) Quota() int64 { return f.quota }
 
