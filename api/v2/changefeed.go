@@ -95,9 +95,6 @@ func (a *API) createChangefeed(c *gin.Context) {
 	if !decode(c, &req) {
 		return
 	}
-	if req.ReplicaConfig == nil {
-		req.ReplicaConfig = defaults()
-	}
 	if req.ID == "" {
 		req.ID = service.RandomID()
 	}
@@ -106,7 +103,7 @@ func (a *API) createChangefeed(c *gin.Context) {
 		SinkURI:  config.SinkURI(req.SinkURI),
 		StartTs:  req.StartTs,
 		TargetTs: req.TargetTs,
-		Config:   req.ReplicaConfig.toConfig(),
+		Config:   req.ReplicaConfig.merged(),
 		PD:       req.address(),
 		EmptyURI: "sink_uri is empty, cannot create a changefeed without sink_uri",
 	})

@@ -181,5 +181,24 @@ type DispatchRule struct {
 	TopicRule     string   `json:"topic,omitempty"`
 }
 
-// defaults is what a create request is decoded over.
-func defaults() *ReplicaConfig { return fromConfig(config.DefaultReplicaConfig()) }
+// defaults is what a create request is decoded over. The rule that selects
+// every table is left out: it must not stand beside the lists of older
+// documents, which count only without rules.
+func defaults() *ReplicaConfig {
+	c := fromConfig(config.DefaultReplicaConfig())
+	c.Filter.Rules = nil
+	return c
+}
+
+// merged is what a request means that was decoded over the defaults; nil for
+// one that put null in their place.
+func (c *ReplicaConfig) merged() *config.ReplicaConfig {
+	if c == nil {
+		return config.DefaultReplicaConfig()
+	}
+	out := c.toConfig()
+	if out.Filter.Rules == nil && !out.Filter.HasLists() {
+		out.Filter.Rules = config.DefaultFilterConfig().Rules
+	}
+	return out
+}

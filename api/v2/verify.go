@@ -48,11 +48,8 @@ func (a *API) verifyTable(c *gin.Context) {
 	if !decode(c, &req) {
 		return
 	}
-	if req.ReplicaConfig == nil {
-		req.ReplicaConfig = defaults()
-	}
 	eligible, ineligible, err := a.service.VerifyTables(
-		c.Request.Context(), req.ReplicaConfig.toConfig(), req.StartTs, req.address())
+		c.Request.Context(), req.ReplicaConfig.merged(), req.StartTs, req.address())
 	if err != nil {
 		middleware.Fail(c, err)
 		return
