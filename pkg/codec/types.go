@@ -95,7 +95,7 @@ func TypeLength(ft *types.FieldType) (length, scale int) {
 }
 
 // IsString tells char, varchar and text types, and with them binary and blob.
-func IsString(ft *types.FieldType) bool { return isChar(ft.GetType()) || IsBlob(ft.GetType()) }
+func IsString(ft *types.FieldType) bool { return IsChar(ft.GetType()) || IsBlob(ft.GetType()) }
 
 // IsBinary tells binary, varbinary and the blob types.
 func IsBinary(ft *types.FieldType) bool {
@@ -111,6 +111,7 @@ func IsBlob(tp byte) bool {
 	return false
 }
 
-func isChar(tp byte) bool {
+// IsChar tells char and varchar types, and with them binary and varbinary.
+func IsChar(tp byte) bool {
 	return tp == mysql.TypeVarchar || tp == mysql.TypeString || tp == mysql.TypeVarString
 }

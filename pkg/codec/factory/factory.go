@@ -6,6 +6,7 @@ import (
 
 	"github.com/tidemark/tidemark/pkg/codec"
 	"github.com/tidemark/tidemark/pkg/codec/canaljson"
+	"github.com/tidemark/tidemark/pkg/codec/open"
 	"github.com/tidemark/tidemark/pkg/config"
 	"github.com/tidemark/tidemark/pkg/errors"
 )
@@ -16,6 +17,8 @@ func NewEncoder(_ context.Context, o codec.Options) (codec.Encoder, error) {
 	switch o.Protocol {
 	case config.ProtocolCanalJSON:
 		return encoder(canaljson.New(o))
+	case config.ProtocolOpen:
+		return encoder(open.New(o))
 	default:
 		return nil, errors.ErrSinkUnknownProtocol.New(o.Protocol)
 	}
@@ -34,6 +37,8 @@ func NewDecoder(_ context.Context, o codec.Options) (codec.Decoder, error) {
 	switch o.Protocol {
 	case config.ProtocolCanalJSON:
 		return canaljson.NewDecoder(o), nil
+	case config.ProtocolOpen:
+		return open.NewDecoder(o), nil
 	default:
 		return nil, errors.ErrSinkUnknownProtocol.New(o.Protocol)
 	}
