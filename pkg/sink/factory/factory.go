@@ -9,6 +9,7 @@ import (
 	"github.com/tidemark/tidemark/pkg/errors"
 	"github.com/tidemark/tidemark/pkg/sink"
 	"github.com/tidemark/tidemark/pkg/sink/blackhole"
+	"github.com/tidemark/tidemark/pkg/sink/kafka"
 	"github.com/tidemark/tidemark/pkg/sink/mysql"
 )
 
@@ -24,6 +25,8 @@ func New(ctx context.Context, o sink.Options) (sink.Sink, error) {
 		return blackhole.New(o), nil
 	case config.SinkMySQL:
 		return mysql.New(ctx, o)
+	case config.SinkKafka:
+		return kafka.New(ctx, o)
 	default:
 		return nil, unsupported(o.URI)
 	}
@@ -40,6 +43,8 @@ func Probe(ctx context.Context, o sink.Options) error {
 		return nil
 	case config.SinkMySQL:
 		return mysql.Probe(ctx, o)
+	case config.SinkKafka:
+		return kafka.Probe(ctx, o)
 	default:
 		return unsupported(o.URI)
 	}

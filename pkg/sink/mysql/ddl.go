@@ -84,7 +84,7 @@ func (e *ddlExecutor) run(ctx context.Context, ev *model.DDLEvent, query string)
 			log.Info("DDL had been executed before", zap.Error(err))
 			return nil
 		}
-		e.metrics.ddlErrors.Inc()
+		e.metrics.DDLErrors.Inc()
 		if ddlFinal(err) || try == ddlMaxTries {
 			return ddlError(ev, err)
 		}

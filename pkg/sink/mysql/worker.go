@@ -198,7 +198,7 @@ func (w *worker) apply(working, ctx context.Context, jobs []*job) error {
 		case errors.CodeOf(err) != "":
 			return err // the rows themselves are bad
 		}
-		w.sink.metrics.dmlErrors.Inc()
+		w.sink.metrics.RowErrors.Inc()
 		mend := !replay && wholeTxns(jobs) && (numberOf(err) == errDupEntry || w.txn.began && outcomeUnknown(err))
 		replay = replay || mend
 		if try == dmlMaxTries || dmlFinal(err) && !mend {
