@@ -18,10 +18,11 @@ ENGINE_PKGS    = $$($(GO) list ./pkg/... ./api/... ./cmd/... ./test/... | grep -
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
 
-build: ## put cdc and cdc-playground into bin/ (cold: up to ten minutes, packages are listed as they compile)
+build: ## put cdc, cdc-playground and cdc-consumer into bin/ (cold: up to ten minutes, packages are listed as they compile)
 	@mkdir -p $(BIN)
 	@scripts/build.sh cdc "$(LDFLAGS)"
 	@scripts/build.sh cdc-playground "-X main.releaseVersion=$(VERSION)"
+	@scripts/build.sh cdc-consumer ""
 
 run: build ## the whole stack with a demo changefeed and a live table; Ctrl-C stops it
 	$(BIN)/cdc-playground --downstream-port 4001 --demo

@@ -16,7 +16,7 @@ import (
 
 // projects are the Maven projects: each in a folder with its pom.xml.
 //
-//go:embed all:broker
+//go:embed all:broker all:foreign
 var projects embed.FS
 
 // classpath builds one of the Maven projects, unless the same one was built
