@@ -17,6 +17,8 @@ import (
 type Options struct {
 	// Schemas are the databases to compare.
 	Schemas []string
+	// Downstream names databases that are called otherwise downstream.
+	Downstream map[string]string
 	// SnapshotTs is the TSO at which the upstream is read; 0 reads it as it is.
 	SnapshotTs uint64
 	// Ignore lists "schema.table" names that are left out, such as tables
@@ -109,7 +111,11 @@ func compareSchema(ctx context.Context, uc, dc *sql.Conn, schema string, o *Opti
 	if err != nil {
 		return fmt.Errorf("upstream tables of %s: %w", schema, err)
 	}
-	dt, err := tables(ctx, dc, schema)
+	down := schema
+	if name, ok := o.Downstream[schema]; ok {
+		down = name
+	}
+	dt, err := tables(ctx, dc, down)
 	if err != nil {
 		return fmt.Errorf("downstream tables of %s: %w", schema, err)
 	}
@@ -131,7 +137,7 @@ func compareSchema(ctx context.Context, uc, dc *sql.Conn, schema string, o *Opti
 			continue
 		}
 		delete(have, t)
-		if err := compareTable(ctx, uc, dc, schema, t, o, res); err != nil {
+		if err := compareTable(ctx, uc, dc, schema, down, t, o, res); err != nil {
 			return fmt.Errorf("%s.%s: %w", schema, t, err)
 		}
 		res.Tables++
@@ -175,12 +181,12 @@ type table struct {
 	rows    []string
 }
 
-func compareTable(ctx context.Context, uc, dc *sql.Conn, schema, name string, o *Options, res *Result) error {
+func compareTable(ctx context.Context, uc, dc *sql.Conn, schema, down, name string, o *Options, res *Result) error {
 	u, err := read(ctx, uc, schema, name)
 	if err != nil {
 		return fmt.Errorf("upstream: %w", err)
 	}
-	d, err := read(ctx, dc, schema, name)
+	d, err := read(ctx, dc, down, name)
 	if err != nil {
 		return fmt.Errorf("downstream: %w", err)
 	}

@@ -25,6 +25,7 @@ type sharedStack struct {
 	maria  *mariadb.Server
 	upDB   *sql.DB
 	downs  []downstream
+	queue  *queue
 }
 
 // downstream is one place to replicate to.
@@ -60,6 +61,7 @@ func runAll(m *testing.M) (int, error) {
 	if err := shared.server.Stop(); err != nil {
 		return 1, err
 	}
+	shared.queue.close()
 	shared.up.Close()
 	shared.maria.Close()
 	if code == 0 {
@@ -71,7 +73,7 @@ func runAll(m *testing.M) (int, error) {
 }
 
 func startShared(ctx context.Context, dir string) (*sharedStack, error) {
-	s := &sharedStack{}
+	s := &sharedStack{queue: &queue{}}
 	var err error
 	if s.maria, err = mariadb.Start(ctx, dir+"/mariadb"); err != nil {
 		return nil, err
@@ -79,7 +81,7 @@ func startShared(ctx context.Context, dir string) (*sharedStack, error) {
 	if s.up, err = cluster.StartUpstream(ctx, cluster.UpstreamOptions{Dir: dir, Downstream: true}); err != nil {
 		return nil, err
 	}
-	if s.server, err = cluster.StartServer(ctx, cluster.ServerOptions{PD: s.up.PD, Dir: dir}); err != nil {
+	if s.server, err = cluster.StartServer(ctx, cluster.ServerOptions{PD: s.up.PD, Dir: dir, Args: []string{"--tz", "UTC"}}); err != nil {
 		return nil, err
 	}
 	if s.upDB, err = s.up.OpenUp(); err != nil {
