@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"errors"
 
 	"github.com/tikv/client-go/v2/tikv"
 	"github.com/tikv/client-go/v2/txnkv/txnlock"
@@ -34,6 +35,9 @@ func (l *locks) Resolve(ctx context.Context, start, end []byte, maxTs uint64) (i
 // region; those of living transactions stay. It fails when PD knows of no such
 // region, or when the store does not answer.
 func (u *Upstream) ResolveLocks(ctx context.Context, regionID, maxTs uint64) error {
+	if regionID == 0 { // PD's client ends the process when it is asked for it
+		return errors.New("region not found for regionID 0")
+	}
 	at, err := u.store.GetRegionCache().LocateRegionByIDFromPD(
 		tikv.NewBackofferWithVars(ctx, lockMaxBackoff, nil), regionID)
 	if err != nil {

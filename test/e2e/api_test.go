@@ -172,6 +172,8 @@ func TestResolveLock(t *testing.T) {
 		return locked() == 0
 	}, 20*time.Second, 50*time.Millisecond)
 
-	err = shared.server.API.Do(ctx, "POST", "/api/v2/unsafe/resolve_lock", map[string]any{"region_id": 0}, nil)
-	require.ErrorContains(t, err, "region not found for regionID 0")
+	for _, id := range []uint64{0, 1 << 40} {
+		err = shared.server.API.Do(ctx, "POST", "/api/v2/unsafe/resolve_lock", map[string]any{"region_id": id}, nil)
+		require.ErrorContains(t, err, fmt.Sprintf("region not found for regionID %d", id))
+	}
 }
