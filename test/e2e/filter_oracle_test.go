@@ -197,16 +197,16 @@ func TestExpressionsAgainstSelect(t *testing.T) {
 	conn, err := shared.upDB.Conn(ctx)
 	require.NoError(t, err)
 	defer func() { _ = conn.Close() }()
-	_, err = conn.ExecContext(ctx, "SET time_zone='+08:00', sql_mode=DEFAULT")
+	_, err = conn.ExecContext(ctx, "SET time_zone='+08:00', sql_mode=DEFAULT, tidb_enable_vectorized_expression=OFF")
 	require.NoError(t, err)
 	zone := time.FixedZone("+08:00", 8*3600)
 
 	x := &expressions{Rand: r, columns: oracleColumns(), literals: oracleLiterals()}
 	decoder := mounter.NewBinaryJSONDecoder(zone)
-	compared, refused, selected, failures := 0, 0, 0, 0
+	compared, refused, doubtful, selected, failures := 0, 0, 0, 0, 0
 	for range 3000 {
 		text := x.condition(3)
-		want, sqlErr := selectIDs(ctx, conn, text)
+		want, sqlErr := selectIDs(ctx, conn, "SELECT id, 1 FROM oracle.t WHERE "+text)
 		require.NoError(t, ctx.Err())
 		got, ourErr := holding(text, table, zone, decoder, rows)
 		if sqlErr != nil {
@@ -214,15 +214,25 @@ func TestExpressionsAgainstSelect(t *testing.T) {
 			refused++
 			continue
 		}
-		if !assert.NoError(t, ourErr, text) || !assert.Equal(t, want, got, text) {
-			if failures++; failures > 20 {
-				t.FailNow()
+		if ourErr != nil || !slices.Equal(want, got) {
+			// Where conditions are pushed down, split and computed in columns,
+			// TiDB does not always agree with itself.
+			second, err := selectIDs(ctx, conn, "SELECT id, ("+text+") <=> 1 FROM oracle.t")
+			if err != nil && ourErr != nil || err == nil && !slices.Equal(want, second) && slices.Equal(second, got) {
+				doubtful++
+				continue
+			}
+			if !assert.NoError(t, ourErr, text) || !assert.Equal(t, want, got, text) {
+				if failures++; failures > 20 {
+					t.FailNow()
+				}
 			}
 		}
 		compared++
 		selected += len(want)
 	}
-	t.Logf("%d expressions agree, %d are errors in TiDB; %d rows selected", compared, refused, selected)
+	t.Logf("%d expressions agree, %d are errors in TiDB, %d are doubtful; %d rows selected", compared, refused, doubtful, selected)
+	require.Less(t, doubtful, 30)
 	require.Greater(t, compared, 2000)
 	require.Greater(t, selected, 1000)
 }
@@ -245,8 +255,9 @@ func holding(text string, table *model.Table, zone *time.Location, d *mounter.De
 	return ids, nil
 }
 
-func selectIDs(ctx context.Context, conn *sql.Conn, where string) ([]int64, error) {
-	rows, err := conn.QueryContext(ctx, "SELECT id FROM oracle.t WHERE "+where)
+// selectIDs returns the ids of a query's rows whose second column is true.
+func selectIDs(ctx context.Context, conn *sql.Conn, query string) ([]int64, error) {
+	rows, err := conn.QueryContext(ctx, query)
 	if err != nil {
 		return nil, err
 	}
@@ -254,10 +265,13 @@ func selectIDs(ctx context.Context, conn *sql.Conn, where string) ([]int64, erro
 	ids := []int64{}
 	for rows.Next() {
 		var id int64
-		if err := rows.Scan(&id); err != nil {
+		var selected bool
+		if err := rows.Scan(&id, &selected); err != nil {
 			return nil, err
 		}
-		ids = append(ids, id)
+		if selected {
+			ids = append(ids, id)
+		}
 	}
 	slices.Sort(ids)
 	return ids, rows.Err()
