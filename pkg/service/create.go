@@ -213,13 +213,15 @@ func (s *Service) checkTables(ctx context.Context, req CreateRequest) (release f
 }
 
 // newFilter compiles a filter that somebody has just written. A rule or
-// pattern that does not parse is a *RuleError.
+// pattern that does not parse is a *RuleError, but a name in the lists of old
+// clients keeps the code that those know.
 func newFilter(cfg *config.ReplicaConfig) (*filter.Filter, error) {
 	f, err := filter.New(cfg.Filter, cfg.CaseSensitive)
 	if err == nil {
 		err = f.CheckPatterns()
 	}
-	if stderrors.Is(err, errors.ErrFilterRuleInvalid) {
+	lists := len(cfg.Filter.Rules) == 0 && cfg.Filter.HasLists()
+	if stderrors.Is(err, errors.ErrFilterRuleInvalid) && !lists {
 		return nil, &RuleError{err: err}
 	}
 	return f, err

@@ -62,8 +62,9 @@ func Check(f *filter.Filter, tables []*model.Table) error {
 		return nil
 	}
 	for _, text := range texts {
-		if err := expr.Check(text); err != nil {
-			return errors.ErrExpressionParseFailed.Wrap(err, text)
+		// The parser's words would be about a statement around the text.
+		if expr.Check(text) != nil {
+			return errors.ErrExpressionParseFailed.New(text)
 		}
 	}
 	for _, t := range tables {
