@@ -58,6 +58,9 @@ type DDLSink interface {
 	// WriteDDL returns when the DDL is durable downstream. It retries inside;
 	// an error is final for this sink.
 	WriteDDL(ctx context.Context, ev *model.DDLEvent) error
+	// WriteWatermark tells that everything up to ts is downstream. An error is
+	// final for this sink.
+	WriteWatermark(ctx context.Context, ts uint64) error
 	// Status says what the sink waits for.
 	Status() sink.Status
 	Close()

@@ -218,6 +218,16 @@ type fakeSink struct {
 	queries []string
 	gate    chan struct{}
 	err     error
+	markErr error
+	marks   []mark
+	tables  []string
+}
+
+// mark is a watermark, with what had come before it.
+type mark struct {
+	ts     uint64
+	ddls   int
+	tables []string
 }
 
 func (s *fakeSink) open(context.Context, *etcdmeta.ChangefeedInfo) (DDLSink, error) { return s, nil }
@@ -240,6 +250,34 @@ func (s *fakeSink) WriteDDL(ctx context.Context, ev *model.DDLEvent) error {
 	defer s.mu.Unlock()
 	s.queries = append(s.queries, ev.Query)
 	return nil
+}
+
+// WriteWatermark notes the watermark behind the DDLs that came before.
+func (s *fakeSink) WriteWatermark(_ context.Context, ts uint64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.markErr != nil {
+		return s.markErr
+	}
+	s.marks = append(s.marks, mark{ts: ts, ddls: len(s.queries), tables: s.tables})
+	return nil
+}
+
+// FollowTables notes the names of the tables.
+func (s *fakeSink) FollowTables(tables []*model.Table) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tables = nil
+	for _, t := range tables {
+		s.tables = append(s.tables, t.Name)
+	}
+	slices.Sort(s.tables)
+}
+
+func (s *fakeSink) watermarks() []mark {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.marks)
 }
 
 func (s *fakeSink) Status() sink.Status { return sink.Status{} }

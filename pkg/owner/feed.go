@@ -164,6 +164,11 @@ func (f *feed) arm(now time.Time) {
 	if wait <= 0 {
 		wait = stallAfter // look at the reason again
 	}
+	if f.run != nil {
+		if due := f.run.tellWait(now); due > 0 {
+			wait = min(wait, due)
+		}
+	}
 	switch {
 	case f.state() == model.StatePending:
 		wait = max(0, f.machine.retryAt.Sub(now))

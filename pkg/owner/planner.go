@@ -46,7 +46,7 @@ func newPlanner(schema Schema, f *filter.Filter, split FilterDDL, force bool, st
 func (p *planner) replicated(ts uint64) map[int64]struct{} {
 	set := map[int64]struct{}{}
 	for _, t := range p.schema.Tables(ts) {
-		if !t.Eligible(p.force) || !p.filter.MatchTable(t.Schema, t.Name) {
+		if !p.replicates(t) {
 			continue
 		}
 		for _, id := range t.PhysicalIDs() {
@@ -54,6 +54,21 @@ func (p *planner) replicated(ts uint64) map[int64]struct{} {
 		}
 	}
 	return set
+}
+
+func (p *planner) replicates(t *model.Table) bool {
+	return t.Eligible(p.force) && p.filter.MatchTable(t.Schema, t.Name)
+}
+
+// versions lists the replicated tables after the last DDL that is done.
+func (p *planner) versions() []*model.Table {
+	var out []*model.Table
+	for _, t := range p.schema.Tables(p.done) {
+		if p.replicates(t) {
+			out = append(out, t)
+		}
+	}
+	return out
 }
 
 // advance looks for the next DDL that matters and returns the barrier: rows

@@ -47,8 +47,11 @@ type run struct {
 	works   map[model.CaptureID]*work
 	tables  []Task // cache of the view's tasks; nil when place changed
 
-	ddl  *ddlExec // being executed
-	sink DDLSink  // opened by the first DDL; belongs to the task of ddl
+	ddl        *ddlExec // being executed
+	watermarks watermarks
+	// sink is opened by the first DDL or watermark. It belongs to the task of
+	// ddl or watermarks, of which one runs at a time.
+	sink DDLSink
 }
 
 // work is what one capture does for the run.
@@ -129,6 +132,7 @@ func (r *run) onLoaded(start uint64, err error) {
 	r.changed, r.unwatch = schema.Watch()
 	r.planner = newPlanner(schema, rules, r.f.o.filterDDL, r.info.Config.ForceReplicate, start, r.info.TargetTs)
 	r.barrier = r.f.checkpoint
+	r.watermarks = watermarks{on: takesWatermarks(r.info.SinkURI), moved: true}
 	r.f.logger.Info("changefeed runs", zap.Uint64("checkpointTs", r.f.checkpoint),
 		zap.Uint64("epoch", r.epoch), zap.Int("tables", len(r.planner.tables)))
 }
@@ -179,12 +183,15 @@ func (r *run) step(ctx context.Context) error {
 			break
 		}
 		if len(r.planner.next.events) > 0 {
-			r.execute(ctx)
+			if !r.watermarks.sending { // then its end brings us here again
+				r.execute(ctx)
+			}
 			break
 		}
 		r.finishStep()
 	}
 	r.sendBarriers()
+	r.tell()
 	return nil
 }
 
@@ -434,14 +441,23 @@ func (r *run) execute(ctx context.Context) {
 	})
 }
 
+// openSink connects to the downstream unless that was done before.
+func (r *run) openSink() error {
+	if r.sink != nil {
+		return nil
+	}
+	sink, err := r.f.o.openSink(r.ctx, r.info)
+	if err != nil {
+		return err
+	}
+	r.sink = sink
+	return nil
+}
+
 // writeDDLs executes the events in order, opening the sink if there is none.
 func (r *run) writeDDLs(events []*model.DDLEvent, exec *ddlExec) error {
-	if r.sink == nil {
-		sink, err := r.f.o.openSink(r.ctx, r.info)
-		if err != nil {
-			return err
-		}
-		r.sink = sink
+	if err := r.openSink(); err != nil {
+		return err
 	}
 	exec.sink.Store(&r.sink)
 	for _, ev := range events {
@@ -464,6 +480,7 @@ func (r *run) onExecuted(ctx context.Context, err error) {
 	}
 	r.f.logger.Info("executed DDL downstream", zap.Uint64("commitTs", r.planner.next.ts))
 	r.finishStep()
+	r.watermarks.urgent = true
 	// Stored at once, so that a restart does not execute it again.
 	r.f.modify(ctx, func(feed *etcdmeta.Feed) { r.f.fillStatus(feed) })
 }
@@ -472,5 +489,6 @@ func (r *run) onExecuted(ctx context.Context, err error) {
 func (r *run) finishStep() {
 	r.f.checkpoint = max(r.f.checkpoint, r.planner.next.ts)
 	r.planner.finish()
+	r.watermarks.moved = true
 	r.tables = nil
 }

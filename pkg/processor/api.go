@@ -137,4 +137,7 @@ type Progress struct {
 	Removed []SpanStart
 	// Stall says why CheckpointTs stands still; nil while it moves.
 	Stall *model.Stall
+	// Warning is the sink's trouble while that is why CheckpointTs stands
+	// still and the sink tries on; else nil. It has no address.
+	Warning *model.RunningError
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/tidemark/tidemark/pkg/errors"
 	"github.com/tidemark/tidemark/pkg/model"
 	"github.com/tidemark/tidemark/pkg/upstream/changes"
 )
@@ -16,13 +17,27 @@ func (p *Processor) Progress() Progress {
 	now := p.timestamps()
 	removed := p.removed
 	p.removed = nil
+	stall := p.stall()
 	return Progress{
 		Spans:        len(p.checkpoints.items),
 		CheckpointTs: now.checkpoint, ResolvedTs: now.resolved, PullerResolvedTs: now.pulled,
 		LastCommitTs: p.synced.Load(),
 		Removed:      removed,
-		Stall:        p.stall(),
+		Stall:        stall,
+		Warning:      p.warning(stall),
 	}
+}
+
+// warning is what clients are told while the sink retries. Processor.mu is held.
+func (p *Processor) warning(stall *model.Stall) *model.RunningError {
+	if stall == nil || stall.Reason != model.StallSink {
+		return nil
+	}
+	code := p.sink.Status().Code
+	if code == "" {
+		code = errors.ErrProcessorUnknown.Text()
+	}
+	return &model.RunningError{Time: p.o.Now(), Code: code, Message: stall.Detail}
 }
 
 func (p *Processor) stalled() bool {

@@ -73,7 +73,8 @@ func (s *Server) newRowFilter(rules *filter.Filter) func() processor.RowFilter {
 
 func (s *Server) sinkOptions(id model.ChangefeedID, uri config.SinkURI, cfg *config.ReplicaConfig) sink.Options {
 	return sink.Options{
-		Changefeed: id, URI: uri, Config: cfg, TimeZone: s.location, SourceID: defaultSourceID,
+		Changefeed: id, ClusterID: s.o.Config.ClusterID, Capture: s.advertiseAddr(),
+		URI: uri, Config: cfg, TimeZone: s.location, SourceID: defaultSourceID,
 		Logger: s.logger, Registerer: s.o.Registry,
 	}
 }

@@ -50,6 +50,7 @@ type TableFollower interface {
 // Status is a sink's own account of itself. The zero value means that all is well.
 type Status struct {
 	Reason  string    // "", model.StallSink or model.StallSinkBusy
+	Code    string    // of the last error, for StallSink
 	Detail  string    // for people: the last error, without secrets
 	Since   time.Time // when the reason began
 	RetryAt time.Time // when the next try starts; zero if unknown

@@ -335,6 +335,9 @@ func (w *work) report() *peerpb.FeedReport {
 	r.CheckpointTs, r.ResolvedTs = p.CheckpointTs, p.ResolvedTs
 	r.PullerResolvedTs, r.LastCommitTs = p.PullerResolvedTs, p.LastCommitTs
 	r.Stall = peer.ToStall(p.Stall)
+	if w := p.Warning; w != nil {
+		r.Warning = &peerpb.Failure{Code: w.Code, Message: w.Message, UnixMs: w.Time.UnixMilli()}
+	}
 	for _, s := range p.Removed {
 		r.Removed = append(r.Removed, &peerpb.SpanStart{Span: peer.ToSpan(s.Span), CheckpointTs: s.CheckpointTs})
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/IBM/sarama"
 	"go.uber.org/zap"
 
+	"github.com/tidemark/tidemark/pkg/errors"
 	"github.com/tidemark/tidemark/pkg/model"
 	"github.com/tidemark/tidemark/pkg/sink"
 )
@@ -201,7 +202,7 @@ func (p *producer) failed(part *partition, err error) {
 		p.logger.Warn("kafka partition fails, retry", zap.Stringer("partition", part.key), zap.Error(err))
 	}
 	p.metrics.retries.Inc()
-	p.trouble.Reason = model.StallSink
+	p.trouble.Reason, p.trouble.Code = model.StallSink, errors.ErrKafkaAsyncSendMessage.Text()
 	p.trouble.Detail = fmt.Sprintf("partition %s: %v", part.key, err)
 	if now.Sub(part.failedSince) > p.backoff.giveUp {
 		p.fail(fmt.Errorf("partition %s, given up after %v: %w", part.key, p.backoff.giveUp, err))

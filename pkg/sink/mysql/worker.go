@@ -211,7 +211,10 @@ func (w *worker) apply(working, ctx context.Context, jobs []*job) error {
 		if mend && numberOf(err) != 0 {
 			wait = 0
 		}
-		w.trouble.Store(&sink.Status{Reason: model.StallSink, Detail: err.Error(), Since: since, RetryAt: time.Now().Add(wait)})
+		w.trouble.Store(&sink.Status{
+			Reason: model.StallSink, Code: errors.CodeOf(dmlError(err)), Detail: err.Error(),
+			Since: since, RetryAt: time.Now().Add(wait),
+		})
 		w.sink.logger.Warn("transaction failed, retry", zap.Int("worker", w.id), zap.Int("try", try),
 			zap.Duration("wait", wait), zap.Error(err))
 		if err := sleep(working, wait); err != nil {
