@@ -2,18 +2,15 @@ package processor
 
 import "sync"
 
-const (
-	// minScanBudget is what scans of history may bring into memory, in bytes,
-	// for the smallest quotas.
-	minScanBudget = 16 << 20
-	// firstScanGuess is what a scan is expected to bring before any has ended.
-	firstScanGuess = 16 << 20
-)
+// minScanBudget is what scans of history may bring into memory, in bytes,
+// for the smallest quotas.
+const minScanBudget = 16 << 20
 
 // admission paces the scans of history. Nothing that a span's scan brings can
 // be delivered before all of it is there, so no more spans are scanned at a time
 // than memory should pay for. How many that are depends on what the last ones
-// brought: a thousand idle tables start at once, big ones one after the other.
+// brought: a thousand idle tables start at once, big ones one after the other,
+// and the first one alone.
 type admission struct {
 	held   func() int64 // bytes in memory
 	lent   func() int64 // those of them that are with the sink
@@ -22,13 +19,14 @@ type admission struct {
 
 	mu       sync.Mutex
 	scanning map[*span]struct{}
-	guess    int64 // bytes that one scan brings
+	known    bool  // a scan has ended
+	guess    int64 // bytes that one scan brings, by those that have ended
 }
 
 func newAdmission(held, lent func() int64, quota int64) *admission {
 	return &admission{
-		held: held, lent: lent, quota: quota, budget: max(minScanBudget, quota/32),
-		scanning: map[*span]struct{}{}, guess: firstScanGuess,
+		held: held, lent: lent, quota: quota, budget: max(minScanBudget, quota/64),
+		scanning: map[*span]struct{}{},
 	}
 }
 
@@ -38,14 +36,14 @@ func newAdmission(held, lent func() int64, quota int64) *admission {
 func (a *admission) admit(s *span) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	need, room := a.held(), a.quota
-	if n := int64(len(a.scanning)); n > 0 {
-		need += (n + 1) * a.guess
-		room = a.budget
-	} else if a.lent() > 0 {
+	need, room, n := a.held(), a.quota, int64(len(a.scanning))
+	if n > 0 || a.lent() > 0 {
 		room = a.budget
 	}
-	if need > room {
+	if n > 0 {
+		need += (n + 1) * a.guess
+	}
+	if need > room || n > 0 && !a.known {
 		return false
 	}
 	a.scanning[s] = struct{}{}
@@ -58,6 +56,10 @@ func (a *admission) ended(s *span, bytes int64) {
 	defer a.mu.Unlock()
 	if _, ok := a.scanning[s]; ok {
 		delete(a.scanning, s)
+		if !a.known {
+			a.known, a.guess = true, bytes
+			return
+		}
 		a.guess = (a.guess + bytes) / 2
 	}
 }
