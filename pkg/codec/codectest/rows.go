@@ -120,7 +120,7 @@ func randomValue(r *rand.Rand, c *model.Column) model.Value {
 	case mysql.TypeTiDBVectorFloat32:
 		return Vector(float32(r.NormFloat64()), float32(r.IntN(9)), -1.5)
 	case mysql.TypeNewDecimal, mysql.TypeDate, mysql.TypeDatetime, mysql.TypeTimestamp, mysql.TypeDuration, mysql.TypeJSON:
-		return Text(randomText(r, c.Type))
+		return Text(randomText(r, c))
 	}
 	return Bytes(randomString(r, codec.IsBinary(c.FieldType)))
 }
@@ -140,9 +140,12 @@ func randomInt(r *rand.Rand, c *model.Column) model.Value {
 	return Int(int64(n) >> (64 - bits))
 }
 
-func randomText(r *rand.Rand, tp byte) string {
-	switch tp {
+func randomText(r *rand.Rand, c *model.Column) string {
+	switch c.Type {
 	case mysql.TypeNewDecimal:
+		if c.FieldType.GetDecimal() == 0 {
+			return fmt.Sprint(r.Uint32())
+		}
 		return fmt.Sprintf("%d.%04d", r.IntN(2000)-1000, r.IntN(10000))
 	case mysql.TypeDate:
 		return fmt.Sprintf("%04d-%02d-%02d", r.IntN(10000), r.IntN(13), r.IntN(32))

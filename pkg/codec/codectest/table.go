@@ -10,6 +10,7 @@ import (
 	timodel "github.com/pingcap/tidb/pkg/meta/model"
 	"github.com/pingcap/tidb/pkg/parser"
 	"github.com/pingcap/tidb/pkg/parser/ast"
+	_ "github.com/pingcap/tidb/pkg/planner/core"        // evaluates defaults
 	_ "github.com/pingcap/tidb/pkg/types/parser_driver" // the parser's literals
 	"github.com/stretchr/testify/require"
 

@@ -5,6 +5,7 @@ import (
 	"context"
 
 	"github.com/tidemark/tidemark/pkg/codec"
+	"github.com/tidemark/tidemark/pkg/codec/avro"
 	"github.com/tidemark/tidemark/pkg/codec/canaljson"
 	"github.com/tidemark/tidemark/pkg/codec/open"
 	"github.com/tidemark/tidemark/pkg/config"
@@ -13,8 +14,10 @@ import (
 
 // NewEncoder makes an encoder. Encoders of one sink share nothing, but each may
 // keep a connection to a schema registry until ctx ends.
-func NewEncoder(_ context.Context, o codec.Options) (codec.Encoder, error) {
+func NewEncoder(ctx context.Context, o codec.Options) (codec.Encoder, error) {
 	switch o.Protocol {
+	case config.ProtocolAvro:
+		return encoder(avro.New(ctx, o))
 	case config.ProtocolCanalJSON:
 		return encoder(canaljson.New(o))
 	case config.ProtocolOpen:
@@ -32,9 +35,19 @@ func encoder[E codec.Encoder](e E, err error) (codec.Encoder, error) {
 	return e, nil
 }
 
+// decoder does the same for decoders.
+func decoder[D codec.Decoder](d D, err error) (codec.Decoder, error) {
+	if err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
 // NewDecoder makes a decoder for what NewEncoder's encoder writes.
 func NewDecoder(_ context.Context, o codec.Options) (codec.Decoder, error) {
 	switch o.Protocol {
+	case config.ProtocolAvro:
+		return decoder(avro.NewDecoder(o))
 	case config.ProtocolCanalJSON:
 		return canaljson.NewDecoder(o), nil
 	case config.ProtocolOpen:
