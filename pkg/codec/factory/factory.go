@@ -6,6 +6,7 @@ import (
 
 	"github.com/tidemark/tidemark/pkg/codec"
 	"github.com/tidemark/tidemark/pkg/codec/avro"
+	"github.com/tidemark/tidemark/pkg/codec/canal"
 	"github.com/tidemark/tidemark/pkg/codec/canaljson"
 	"github.com/tidemark/tidemark/pkg/codec/open"
 	"github.com/tidemark/tidemark/pkg/config"
@@ -22,6 +23,8 @@ func NewEncoder(ctx context.Context, o codec.Options) (codec.Encoder, error) {
 		return encoder(canaljson.New(o))
 	case config.ProtocolOpen:
 		return encoder(open.New(o))
+	case config.ProtocolCanal:
+		return canal.New(o), nil
 	default:
 		return nil, errors.ErrSinkUnknownProtocol.New(o.Protocol)
 	}
@@ -52,6 +55,8 @@ func NewDecoder(_ context.Context, o codec.Options) (codec.Decoder, error) {
 		return canaljson.NewDecoder(o), nil
 	case config.ProtocolOpen:
 		return open.NewDecoder(o), nil
+	case config.ProtocolCanal:
+		return canal.NewDecoder(), nil
 	default:
 		return nil, errors.ErrSinkUnknownProtocol.New(o.Protocol)
 	}
