@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pingcap/tidb/pkg/tablecodec"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidemark/tidemark/pkg/errors"
@@ -126,7 +125,7 @@ func (s *simTable) put(row simRow, replaces string) {
 			}
 		}
 	}
-	key := string(tablecodec.EncodeRowKeyWithHandle(s.info.ID, s.handle(s.datums(row.values), row.rowID)))
+	key := string(s.Key(row.rowID, row.values))
 	if replaces != "" {
 		delete(s.rows, replaces)
 	}
