@@ -82,6 +82,19 @@ func newRunner(ctx context.Context, t *testing.T, nodes map[string]*cluster.Serv
 		r.vars["pid-"+name] = strconv.Itoa(st.PID)
 		r.vars["version"], r.vars["git-hash"] = st.Version, st.GitHash
 	}
+	pd := cluster.NewAPI(r.vars["pd"])
+	var upstream struct {
+		ID uint64 `json:"id"`
+	}
+	require.NoError(t, pd.Do(ctx, "GET", "/pd/api/v1/cluster", nil, &upstream))
+	r.vars["upstream"] = strconv.FormatUint(upstream.ID, 10)
+	var regions struct {
+		Regions []struct {
+			ID uint64 `json:"id"`
+		} `json:"regions"`
+	}
+	require.NoError(t, pd.Do(ctx, "GET", "/pd/api/v1/regions", nil, &regions))
+	r.vars["region"] = strconv.FormatUint(regions.Regions[0].ID, 10)
 	return r
 }
 

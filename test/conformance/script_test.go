@@ -47,6 +47,8 @@ var contentTypes = map[string]string{
 	"plain": "text/plain",
 	"html":  "text/html; charset=utf-8",
 	"none":  "",
+	// How names in UTF-8 would be escaped depends on the library's release.
+	"metrics": "text/plain; version=0.0.4; charset=utf-8; escaping=<text>",
 }
 
 // readScript reads the steps of a file; testdata/README.md tells its form.

@@ -121,7 +121,8 @@ func (s *step) check(a *answer, v vars) error {
 	if !ok {
 		return fmt.Errorf("body:\n%s\nexpected:\n%s", a.body, want)
 	}
-	if got := a.header.Values("Content-Type"); strings.Join(got, "|") != s.contentType {
+	got := a.header.Values("Content-Type")
+	if ok, err := v.match(s.contentType, strings.Join(got, "|")); err != nil || !ok {
 		return fmt.Errorf("Content-Type %q, not %q", got, s.contentType)
 	}
 	if a.length >= 0 && a.length != int64(len(a.body)) || a.length < 0 && a.body == "" {
