@@ -2,8 +2,13 @@ package api
 
 import (
 	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
 	"testing"
 
+	"github.com/gin-gonic/gin"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidemark/tidemark/pkg/service/servicetest"
@@ -40,6 +45,45 @@ func FuzzCreate(f *testing.F) {
 			default:
 				t.Fatalf("status %d", w.Code)
 			}
+		}
+	})
+}
+
+// FuzzRoutes: whatever is asked of whatever route, the answer says something,
+// shows no secret, and a refusal has no effect.
+func FuzzRoutes(f *testing.F) {
+	var routes gin.RoutesInfo
+	for _, r := range handlerFor(populated()).(*gin.Engine).Routes() {
+		if !strings.HasPrefix(r.Path, "/debug/pprof") && r.Path != "/metrics" && r.Path != "/swagger/*any" {
+			routes = append(routes, r)
+		}
+	}
+	for i := range routes {
+		f.Add(uint8(i), "test1", servicetest.CaptureID, "state=all&namespace=default", `{"capture_id":"a","table_id":1,"ts":1,"region_id":8}`)
+	}
+	f.Add(uint8(3), "a b/%", "..", "namespace=%00&state=\xff", `{"capture_id":{},"start_ts":-1}`)
+	f.Add(uint8(5), "test1", "", "cf-id=test1&admin-job=9&table-id=x", `[null,"\ud800"]`)
+	f.Fuzz(func(t *testing.T, n uint8, feed, capture, query, body string) {
+		r := routes[int(n)%len(routes)]
+		path := strings.NewReplacer(":changefeed_id", url.PathEscape(feed), ":capture_id", url.PathEscape(capture)).Replace(r.Path)
+		c := populated()
+		req, err := http.NewRequest(r.Method, "http://cdc"+path, strings.NewReader(body))
+		if err != nil {
+			t.Skip("no HTTP client would send it")
+		}
+		req.URL.RawQuery = query
+		w := httptest.NewRecorder()
+		handlerFor(c).ServeHTTP(w, req)
+		require.False(t, w.Code >= 500 && w.Body.Len() == 0, "%s %s", r.Method, path)
+		if w.Code >= 400 {
+			require.Nil(t, c.StoredUpstream())
+			require.Empty(t, c.Jobs())
+			require.Empty(t, c.Wishes())
+			require.Empty(t, c.Resolved())
+			require.Empty(t, c.SafePoints())
+		}
+		if !strings.HasSuffix(r.Path, "/meta_info") && !strings.Contains(query+body, "secret") {
+			require.NotContains(t, w.Body.String(), "secret@") // the sink's password
 		}
 	})
 }

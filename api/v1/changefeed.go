@@ -29,6 +29,8 @@ type ChangefeedConfig struct {
 	IgnoreTxnStartTs      []uint64    `json:"ignore_txn_start_ts"`
 	MounterWorkerNum      int         `json:"mounter_worker_num"`
 	SinkConfig            *SinkConfig `json:"sink_config"`
+	// Namespace is read and ignored: this version knows the default one only.
+	Namespace string `json:"namespace"`
 }
 
 // SinkConfig has the hyphenated keys of the metadata. It replaces the default
