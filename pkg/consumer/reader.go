@@ -81,9 +81,15 @@ func (r *reader) run(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		for _, p := range r.discover() {
-			pc, decoder, err := r.open(ctx, p)
+			decoder, err := r.o.newDecoder(ctx)
 			if err != nil {
-				return fmt.Errorf("partition %d of topic %s: %w", p.id, p.topic, err)
+				return err
+			}
+			pc, err := r.open(p)
+			if err != nil {
+				// A partition that has just been made may not have a leader yet.
+				r.o.Logger.Warn("partition cannot be read yet", zap.String("topic", p.topic), zap.Int32("partition", p.id), zap.Error(err))
+				continue
 			}
 			r.o.Logger.Info("reading", zap.String("topic", p.topic), zap.Int32("partition", p.id))
 			followers.Go(func() {
@@ -144,30 +150,30 @@ func (r *reader) knows(p partition) bool {
 }
 
 // open starts to fetch a partition from where the group left off.
-func (r *reader) open(ctx context.Context, p partition) (sarama.PartitionConsumer, codec.Decoder, error) {
-	decoder, err := r.o.newDecoder(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
+func (r *reader) open(p partition) (sarama.PartitionConsumer, error) {
 	f := &follower{}
+	var err error
 	if f.start, err = r.client.GetOffset(p.topic, p.id, sarama.OffsetOldest); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if r.offsets != nil {
 		if f.position, err = r.offsets.ManagePartition(p.topic, p.id); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		stored, _ := f.position.NextOffset()
 		f.start = max(f.start, stored)
 	}
 	pc, err := r.consumer.ConsumePartition(p.topic, p.id, f.start)
 	if err != nil {
-		return nil, nil, err
+		if f.position != nil {
+			f.position.AsyncClose()
+		}
+		return nil, err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.follow[p] = f
-	return pc, decoder, nil
+	return pc, nil
 }
 
 // read hands over the messages of a partition until ctx ends or one of them

@@ -16,23 +16,25 @@ import (
 	"github.com/tidemark/tidemark/test/workload"
 )
 
-// kafkaMatrix tells whether every protocol goes with every dispatcher.
-// Otherwise each goes with one, in turns, and each dispatcher is used.
-func kafkaMatrix() bool { return os.Getenv("KAFKA_MATRIX") == "full" }
-
-// matrix lists the pairs of protocol and dispatcher to test.
-func matrix() (pairs []struct {
-	p        protocolCase
+// pair is a protocol with a dispatcher.
+type pair struct {
+	protocolCase
 	dispatch string
-}) {
-	names := []string{"table", "index", "ts", "columns"}
+}
+
+// matrix lists the pairs to test: each protocol with two dispatchers, in turns.
+// KAFKA_MATRIX=full makes it all pairs, KAFKA_PROTOCOLS chooses protocols.
+func matrix() []pair {
+	full, only := os.Getenv("KAFKA_MATRIX") == "full", os.Getenv("KAFKA_PROTOCOLS")
+	dispatch := []string{"table", "index", "ts", "columns"}
+	var pairs []pair
 	for i, p := range protocolCases() {
-		for j, d := range names {
-			if kafkaMatrix() || (i+j)%len(names) == 0 || (i+j)%len(names) == 1 {
-				pairs = append(pairs, struct {
-					p        protocolCase
-					dispatch string
-				}{p, d})
+		if only != "" && !slices.Contains(strings.Split(only, ","), p.name) {
+			continue
+		}
+		for j, d := range dispatch {
+			if turn := (i + j) % len(dispatch); full || turn == 0 || turn == 1 {
+				pairs = append(pairs, pair{p, d})
 			}
 		}
 	}
@@ -65,24 +67,24 @@ func TestKafkaTypes(t *testing.T) {
 	var feeds []*queueFeed
 	schemaOf := make(map[string]string)
 	ignored := make(map[string][]string)
-	for _, pair := range matrix() {
+	for _, p := range matrix() {
 		schema := "ktypes"
-		if pair.dispatch == "ts" && !pair.p.ddl {
+		if p.dispatch == "ts" && !p.ddl {
 			schema = "kinserts"
 		}
 		rules := []string{schema + ".*"}
-		name := "types-" + pair.dispatch
+		name := "types-" + p.dispatch
 		for table, g := range kafkaTables(schema) {
-			if slices.Contains(pair.p.skip, g.name) {
+			if slices.Contains(p.skip, g.name) {
 				rules = append(rules, "!"+schema+"."+table)
-				ignored[name+"-"+pair.p.name] = append(ignored[name+"-"+pair.p.name], schema+"."+table)
+				ignored[name+"-"+p.name] = append(ignored[name+"-"+p.name], schema+"."+table)
 			}
 		}
-		f := startQueueFeed(ctx, t, shared, feedOptions{name: name, protocol: pair.p,
-			dispatch: dispatchers()[pair.dispatch], startTs: startTs, rules: rules})
+		f := startQueueFeed(ctx, t, shared, feedOptions{name: name, protocol: p.protocolCase,
+			dispatch: dispatchers()[p.dispatch], startTs: startTs, rules: rules})
 		feeds, schemaOf[f.id] = append(feeds, f), schema
 		f.makeDownstream(ctx, t, shared.downs[1].db, "CREATE DATABASE `"+schema+"`")
-		if !pair.p.ddl {
+		if !p.ddl {
 			f.makeDownstream(ctx, t, shared.downs[1].db, createTables(schema)...)
 		}
 	}
@@ -124,12 +126,12 @@ func TestKafkaDDL(t *testing.T) {
 	startTs, err := cluster.TSO(ctx, shared.upDB)
 	require.NoError(t, err)
 	var feeds []*queueFeed
-	for _, pair := range matrix() {
-		if !pair.p.ddl {
+	for _, p := range matrix() {
+		if !p.ddl {
 			continue
 		}
-		f := startQueueFeed(ctx, t, shared, feedOptions{name: "ddl-" + pair.dispatch, protocol: pair.p,
-			dispatch: dispatchers()[pair.dispatch], startTs: startTs, rules: []string{"kddl*.*"}})
+		f := startQueueFeed(ctx, t, shared, feedOptions{name: "ddl-" + p.dispatch, protocol: p.protocolCase,
+			dispatch: dispatchers()[p.dispatch], startTs: startTs, rules: []string{"kddl*.*"}})
 		f.makeDownstream(ctx, t, shared.downs[1].db, "CREATE DATABASE `kddl`", "CREATE DATABASE `kddlload`")
 		feeds = append(feeds, f)
 	}
