@@ -8,6 +8,7 @@ import (
 	"github.com/tidemark/tidemark/pkg/codec/avro"
 	"github.com/tidemark/tidemark/pkg/codec/canal"
 	"github.com/tidemark/tidemark/pkg/codec/canaljson"
+	"github.com/tidemark/tidemark/pkg/codec/maxwell"
 	"github.com/tidemark/tidemark/pkg/codec/open"
 	"github.com/tidemark/tidemark/pkg/config"
 	"github.com/tidemark/tidemark/pkg/errors"
@@ -25,6 +26,8 @@ func NewEncoder(ctx context.Context, o codec.Options) (codec.Encoder, error) {
 		return encoder(open.New(o))
 	case config.ProtocolCanal:
 		return canal.New(o), nil
+	case config.ProtocolMaxwell:
+		return maxwell.New(o), nil
 	default:
 		return nil, errors.ErrSinkUnknownProtocol.New(o.Protocol)
 	}
@@ -57,6 +60,8 @@ func NewDecoder(_ context.Context, o codec.Options) (codec.Decoder, error) {
 		return open.NewDecoder(o), nil
 	case config.ProtocolCanal:
 		return canal.NewDecoder(), nil
+	case config.ProtocolMaxwell:
+		return maxwell.NewDecoder(), nil
 	default:
 		return nil, errors.ErrSinkUnknownProtocol.New(o.Protocol)
 	}
