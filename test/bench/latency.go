@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -60,7 +62,7 @@ func latency(ctx context.Context, b *bench) error {
 		return err
 	}
 	work.Go(func() { written, errs[0] = steadyLoad(ctx, s.upDB) })
-	work.Go(func() { visible, errs[1] = probe(ctx, s.upDB, down) })
+	work.Go(func() { visible, errs[1] = probeAll(ctx, s.upDB, down) })
 	work.Go(func() { lag, errs[2] = sampleLag(ctx, s.server.API, "steady") })
 	work.Wait()
 	after, err := s.server.Usage()
@@ -107,10 +109,36 @@ func steadyLoad(ctx context.Context, db *sql.DB) (int, error) {
 	}
 }
 
-// probe writes a row, waits until it can be read downstream, and again.
-func probe(ctx context.Context, up, down *sql.DB) ([]time.Duration, error) {
+// probePause is the longest pause between two probes. Without pauses of random
+// lengths each probe would begin when the one before became visible, which is
+// just after the store told its resolved-ts: all would wait for a whole
+// interval of it.
+const probePause = time.Second / 2
+
+// probers is how many probe at a time.
+const probers = 4
+
+func probeAll(ctx context.Context, up, down *sql.DB) ([]time.Duration, error) {
+	var out [probers][]time.Duration
+	var errs [probers]error
+	var wg sync.WaitGroup
+	for n := range probers {
+		wg.Go(func() { out[n], errs[n] = probe(ctx, up, down, n) })
+	}
+	wg.Wait()
+	return slices.Concat(out[:]...), errors.Join(errs[:]...)
+}
+
+// probe writes a row, waits until it can be read downstream, and again. The
+// ids of prober n are n, n+probers and so on.
+func probe(ctx context.Context, up, down *sql.DB, n int) ([]time.Duration, error) {
 	var out []time.Duration
-	for id := 1; ; id++ {
+	for id := n; ; id += probers {
+		select {
+		case <-ctx.Done():
+			return out, nil
+		case <-time.After(rand.N(probePause)):
+		}
 		if _, err := up.ExecContext(ctx, "INSERT INTO steady.probe VALUES (?)", id); err != nil {
 			return out, unlessEnded(ctx, err)
 		}
