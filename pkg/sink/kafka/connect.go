@@ -66,6 +66,12 @@ func connectUntil(ctx context.Context, o *options, logger *zap.Logger) (*cluster
 	if err != nil {
 		return nil, errors.ErrKafkaNewProducer.Wrap(err)
 	}
+	// A client that does not ask for all topics meets the brokers by its first one.
+	err = client.RefreshMetadata(o.topic)
+	if err != nil && !stderrors.Is(err, sarama.ErrUnknownTopicOrPartition) {
+		_ = client.Close()
+		return nil, errors.ErrKafkaNewProducer.Wrap(fmt.Errorf("topic %s: %w", o.topic, err))
+	}
 	admin, err := sarama.NewClusterAdminFromClient(client)
 	if err != nil {
 		_ = client.Close()

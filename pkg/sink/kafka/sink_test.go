@@ -1,0 +1,171 @@
+package kafka
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kfake"
+
+	"github.com/tidemark/tidemark/pkg/config"
+	"github.com/tidemark/tidemark/pkg/model"
+	"github.com/tidemark/tidemark/pkg/sink/sinktest"
+)
+
+func TestRowsDDLAndWatermarks(t *testing.T) {
+	c := newCluster(t, 2, 3)
+	o := sinkOptions(t, c, "protocol=open-protocol")
+	o.Config.Sink.DispatchRules = []*config.DispatchRule{
+		{Matcher: []string{"db.other"}, TopicRule: "{schema}_{table}", PartitionRule: "ts"},
+		{Matcher: []string{"*.*"}, PartitionRule: "index-value"},
+	}
+	s := openSink(t, o)
+	u := sinktest.NewTable(t, 7, "CREATE TABLE db.t (id INT PRIMARY KEY, v INT)")
+	other := sinktest.NewTable(t, 8, "CREATE TABLE db.other (id INT PRIMARY KEY)")
+
+	var rows []model.RawChange
+	for i := range 60 {
+		rows = append(rows, u.Change(uint64(100+i), 0, nil, []any{i % 6, i}))
+	}
+	first := write(t, s, u.Model, rows...)
+	second := write(t, s, other.Model, other.Change(301, 0, nil, []any{1}), other.Change(302, 0, []any{2}, nil))
+	require.NoError(t, acked(t, first))
+	require.NoError(t, acked(t, second))
+
+	s.FollowTables([]*model.Table{u.Model, other.Model})
+	require.NoError(t, s.WriteDDL(t.Context(), &model.DDLEvent{Schema: "db", Table: "t", Query: "alter t", CommitTs: 400}))
+	require.NoError(t, s.WriteWatermark(t.Context(), 400))
+
+	got := consume(t, c, topic, "db_other")
+	got.await(60 + 2 + 3 + 6)
+	seen := map[string]string{}
+	for p := range 3 {
+		lines := got.of(topic, p)
+		require.Equal(t, []string{"alter t", "watermark 400"}, lines[len(lines)-2:])
+		last := 0
+		for _, line := range lines[:len(lines)-2] {
+			var ts, id int
+			_, err := fmt.Sscanf(line, "insert %d %d", &ts, &id)
+			require.NoError(t, err)
+			require.Greater(t, ts, last, "rows of a partition are in order")
+			last = ts
+			at := fmt.Sprintf("%d", p)
+			require.Contains(t, []string{"", at}, seen[fmt.Sprint(id)], "a key keeps its partition")
+			seen[fmt.Sprint(id)] = at
+		}
+		lines = got.of("db_other", p)
+		require.Equal(t, "watermark 400", lines[len(lines)-1])
+	}
+	require.Equal(t, "insert 301 1", got.of("db_other", 301%3)[0])
+	require.Equal(t, "delete 302 2", got.of("db_other", 302%3)[0])
+	require.Empty(t, s.Status().Reason)
+}
+
+func TestDDLToPartitionZero(t *testing.T) {
+	c := newCluster(t, 1, 3)
+	s := openSink(t, sinkOptions(t, c, "protocol=canal-json"))
+	require.NoError(t, s.WriteDDL(t.Context(), &model.DDLEvent{Schema: "db", Table: "t", Query: "alter t"}))
+	got := consume(t, c, topic)
+	got.await(1)
+	require.Equal(t, []string{"alter t"}, got.of(topic, 0))
+}
+
+// Of a topic with more partitions only the configured number is used.
+func TestFewerPartitionsThanThereAre(t *testing.T) {
+	c := newCluster(t, 1, 5)
+	s := openSink(t, sinkOptions(t, c, "protocol=open-protocol&partition-num=2"))
+	require.NoError(t, s.WriteWatermark(t.Context(), 9))
+	got := consume(t, c, topic)
+	got.await(2)
+	require.Len(t, got.of(topic, 0), 1)
+	require.Len(t, got.of(topic, 1), 1)
+}
+
+func TestBootstrap(t *testing.T) {
+	c := newCluster(t, 1, 2)
+	o := sinkOptions(t, c, "protocol=simple")
+	atStart := true
+	o.Config.Sink.SendAllBootstrapAtStart = &atStart
+	s := openSink(t, o)
+	u := sinktest.NewTable(t, 7, "CREATE TABLE db.t (id INT PRIMARY KEY)")
+	require.NoError(t, acked(t, write(t, s, u.Model, u.Change(5, 0, nil, []any{1}))))
+	require.NoError(t, acked(t, write(t, s, u.Model, u.Change(6, 0, nil, []any{2}))))
+	got := consume(t, c, topic)
+	got.await(4)
+	rows := 0
+	for p := range 2 {
+		lines := got.of(topic, p)
+		require.Equal(t, "schema of t", lines[0], "in every partition, before the rows")
+		rows += len(lines) - 1
+	}
+	require.Equal(t, 2, rows)
+
+	s.bootstrap.mu.Lock()
+	s.bootstrap.tables[7].rows = s.o.bootstrap.rows
+	active := s.bootstrap.tables[7].active
+	s.bootstrap.mu.Unlock()
+	s.bootstrap.again(active)
+	got.await(6)
+	s.bootstrap.again(active.Add(bootstrapForget))
+	require.Empty(t, s.bootstrap.tables)
+
+	s.FollowTables([]*model.Table{u.Model})
+	require.NoError(t, s.WriteWatermark(t.Context(), 7))
+	require.NoError(t, s.WriteWatermark(t.Context(), 8))
+	got.await(6 + 2 + 4)
+}
+
+func TestTopicIsMade(t *testing.T) {
+	c := newCluster(t, 1, 1)
+	o := sinkOptions(t, c, "protocol=canal-json")
+	o.URI = config.SinkURI(fmt.Sprintf("kafka://%s/new-topic?protocol=canal-json&partition-num=4", c.ListenAddrs()[0]))
+	require.NoError(t, Probe(t.Context(), o))
+	s := openSink(t, o)
+	n, err := s.topics.Partitions(t.Context(), "new-topic")
+	require.NoError(t, err)
+	require.Equal(t, int32(4), n)
+	require.Equal(t, int32(4), int32(len(c.ListenAddrs()))*4)
+}
+
+func TestRefusedByTheCluster(t *testing.T) {
+	c := newCluster(t, 1, 2)
+	for query, text := range map[string]string{
+		"partition-num=3": "the number of partition (3) specified in sink-uri is more than that of actual topic (2)",
+	} {
+		err := Probe(t.Context(), sinkOptions(t, c, "protocol=canal-json&"+query))
+		require.ErrorContains(t, err, text)
+	}
+	o := sinkOptions(t, c, "")
+	o.URI = config.SinkURI(fmt.Sprintf("kafka://%s/missing?protocol=canal-json&auto-create-topic=false", c.ListenAddrs()[0]))
+	require.ErrorContains(t, Probe(t.Context(), o), "[CDC:ErrKafkaInvalidConfig]")
+
+	gone, err := kfake.NewCluster(kfake.NumBrokers(1))
+	require.NoError(t, err)
+	o.URI = config.SinkURI(fmt.Sprintf("kafka://%s/t?protocol=canal-json", gone.ListenAddrs()[0]))
+	gone.Close()
+	require.ErrorContains(t, Probe(t.Context(), o), "[CDC:ErrKafkaNewProducer]")
+}
+
+func TestCloseWithRowsUnderWay(t *testing.T) {
+	c := newCluster(t, 1, 2)
+	s := openSink(t, sinkOptions(t, c, "protocol=open-protocol"))
+	u := sinktest.NewTable(t, 7, "CREATE TABLE db.t (id INT PRIMARY KEY)")
+	var all []<-chan error
+	for i := range 100 {
+		all = append(all, write(t, s, u.Model, u.Change(uint64(5+i), 0, nil, []any{i})))
+	}
+	s.Close()
+	s.Close()
+	ended := 0
+	for _, done := range all {
+		select {
+		case <-done:
+			ended++
+		default:
+		}
+	}
+	require.Equal(t, len(all), ended, "every batch is acknowledged or given up by now")
+	require.Error(t, s.Write(t.Context(), &model.RowBatch{Table: u.Model}))
+	require.Error(t, s.WriteWatermark(t.Context(), 1))
+	require.Error(t, s.WriteDDL(t.Context(), &model.DDLEvent{}))
+}
