@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"regexp"
 	"slices"
 	"strconv"
@@ -196,4 +197,31 @@ func requireShape(t *testing.T, doc *openapi.Document, s *openapi.Schema, text j
 	case float64:
 		require.True(t, s.Type == "integer" || s.Type == "number" || s.OneOf != nil, "%v: %v", v, s)
 	}
+}
+
+// TestDocsListEveryRoute: docs/api.md has a row for each route, with the
+// mark of those that can ask for credentials, and no others.
+func TestDocsListEveryRoute(t *testing.T) {
+	text, err := os.ReadFile("../docs/api.md")
+	require.NoError(t, err)
+	var documented, routed []string
+	for _, row := range regexp.MustCompile("(?m)^\\| ([A-Z]+) \\| `([^`]+)`( 🔑)? \\| (node|owner) \\|").FindAllStringSubmatch(string(text), -1) {
+		documented = append(documented, strings.Join(row[1:], " "))
+	}
+	for _, g := range describedGroups(optionsFor(servicetest.New())) {
+		for _, r := range g.routes {
+			method, mark, by := r.Method, "", "node"
+			if method == "" {
+				method = "ANY"
+			}
+			if r.NeedsUser {
+				mark = " 🔑"
+			}
+			if r.ToOwner {
+				by = "owner"
+			}
+			routed = append(routed, strings.Join([]string{method, g.prefix + r.Path, mark, by}, " "))
+		}
+	}
+	require.ElementsMatch(t, routed, documented)
 }
