@@ -77,6 +77,10 @@ func startStack(ctx context.Context, dir string) (*stack, error) {
 	if s.upDB, err = s.up.OpenUp(); err != nil {
 		return nil, err
 	}
+	// A table to replicate; scripts make and drop others.
+	if _, err := s.upDB.ExecContext(ctx, "CREATE DATABASE conf; CREATE TABLE conf.pk (id INT PRIMARY KEY, name VARCHAR(20))"); err != nil {
+		return nil, err
+	}
 	if s.etcd, err = clientv3.New(clientv3.Config{Endpoints: []string{s.up.PD}, DialTimeout: 5 * time.Second}); err != nil {
 		return nil, err
 	}

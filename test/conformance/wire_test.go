@@ -91,6 +91,9 @@ func (s *step) send(ctx context.Context, addr string, v vars) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.method == "curl" {
+		return runCurl(ctx, path, addr)
+	}
 	body, err := v.expand(s.body)
 	if err != nil {
 		return nil, err
