@@ -11,7 +11,7 @@ LDFLAGS       := -X 'main.releaseVersion=$(VERSION)' -X 'main.gitHash=$(COMMIT)'
 # Packages that link the embedded TiDB: slow to build, so never with -race.
 EMBEDDED_PKGS := ./pkg/playground/... ./cmd/cdc-playground/...
 # Everything else: the engine, the API, the binaries' own code. With -race.
-ENGINE_PKGS    = $$($(GO) list ./pkg/... ./api/... ./cmd/... ./test/... | grep -vE '/playground|/cdc-playground|/test/(e2e|bench|soak)')
+ENGINE_PKGS    = $$($(GO) list ./pkg/... ./api/... ./cmd/... ./test/... | grep -vE '/playground|/cdc-playground|/test/(e2e|conformance|bench|soak)')
 
 .PHONY: help build run test unit e2e soak bench lint fmt need proto clean
 
@@ -34,6 +34,7 @@ unit: ## unit tests, the engine under the race detector
 	$(GO) test -timeout 20m $(EMBEDDED_PKGS)
 
 e2e: need build ## whole-system tests against embedded clusters, TiDB and MariaDB
+	$(GO) test -count=1 -timeout 10m ./test/conformance/...
 	$(GO) test -count=1 -timeout 30m ./test/e2e/...
 
 soak: need build ## long tests: millions of rows, memory bounds; run by hand
