@@ -48,7 +48,9 @@ func connectUntil(ctx context.Context, o *options, logger *zap.Logger) (*cluster
 	if err != nil {
 		return nil, err
 	}
-	conf.Net.Proxy.Enable, conf.Net.Proxy.Dialer = true, &dialer{ctx: ctx, Dialer: net.Dialer{Timeout: o.dialTimeout, KeepAlive: conf.Net.KeepAlive}}
+	conf.Net.Proxy.Enable, conf.Net.Proxy.Dialer = true, &dialer{
+		ctx: ctx, wrap: o.wrapConn, Dialer: net.Dialer{Timeout: o.dialTimeout, KeepAlive: conf.Net.KeepAlive},
+	}
 	if !o.versionGiven {
 		if o.version, err = detectVersion(ctx, o.brokers, *conf, logger); err != nil {
 			return nil, errors.ErrKafkaNewProducer.Wrap(err)
@@ -89,12 +91,17 @@ func (c *cluster) Close() error {
 // dialer dials as long as its context lives.
 type dialer struct {
 	net.Dialer
-	ctx context.Context
+	ctx  context.Context
+	wrap func(net.Conn) net.Conn
 }
 
 // Dial makes it a dialer for sarama.
 func (d *dialer) Dial(network, addr string) (net.Conn, error) {
-	return d.DialContext(d.ctx, network, addr)
+	conn, err := d.DialContext(d.ctx, network, addr)
+	if err == nil && d.wrap != nil {
+		conn = d.wrap(conn)
+	}
+	return conn, err
 }
 
 // detectVersion asks the first broker that answers.

@@ -3,6 +3,7 @@ package kafka
 import (
 	"crypto/tls"
 	"fmt"
+	"net"
 	"net/url"
 	"regexp"
 	"strings"
@@ -53,6 +54,7 @@ type options struct {
 	bootstrap      bootstrapOptions
 	zone           *time.Location
 	forceReplicate bool
+	wrapConn       func(net.Conn) net.Conn // of tests that break connections
 
 	warnings []string // about values that are replaced by others
 }

@@ -92,17 +92,26 @@ func New(ctx context.Context, o sink.Options) (sink.Sink, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.start(c); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// start makes the producer of a prepared sink, which owns the connection then.
+func (s *Sink) start(c *cluster) error {
 	id, err := c.idOf(s.o, s.logger)
 	if err != nil {
+		s.cancel()
 		_ = c.Close()
-		return nil, err
+		return err
 	}
 	s.producer = newProducer(c, s.o, id, s.logger, s.metrics, func(err error) { _ = s.fail(err) })
 	s.metrics.follow(s.ctx, &s.wg, c)
 	if s.bootstrap != nil {
 		s.wg.Go(func() { s.bootstrap.run(s.ctx) })
 	}
-	return s, nil
+	return nil
 }
 
 // Probe tells whether New would succeed. It leaves nothing open, but the
@@ -124,6 +133,10 @@ func prepare(ctx context.Context, so sink.Options) (*Sink, *cluster, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	return prepareWith(ctx, o, so)
+}
+
+func prepareWith(ctx context.Context, o *options, so sink.Options) (*Sink, *cluster, error) {
 	rules, err := dispatch.NewRules(so.Config, o.topic, o.codec.Protocol)
 	if err != nil {
 		return nil, nil, err

@@ -1,0 +1,214 @@
+package kafka
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/tidemark/tidemark/pkg/codec"
+	"github.com/tidemark/tidemark/pkg/config"
+	"github.com/tidemark/tidemark/pkg/model"
+	"github.com/tidemark/tidemark/pkg/sink"
+	"github.com/tidemark/tidemark/pkg/sink/sinktest"
+)
+
+// wires keeps the connections of a sink, to break them.
+type wires struct {
+	mu    sync.Mutex
+	conns []net.Conn
+}
+
+func (w *wires) wrap(c net.Conn) net.Conn {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.conns = append(w.conns, c)
+	return c
+}
+
+// cut breaks a connection, at random.
+func (w *wires) cut() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.conns) > 0 {
+		i := rand.IntN(len(w.conns))
+		_ = w.conns[i].Close()
+		w.conns = append(w.conns[:i], w.conns[i+1:]...)
+	}
+}
+
+// openShaky is openSink with connections that can be cut and quick retries.
+func openShaky(t testing.TB, o sink.Options) (*Sink, *wires) {
+	t.Helper()
+	options, err := parseOptions(o)
+	require.NoError(t, err)
+	w := &wires{}
+	options.wrapConn = w.wrap
+	s, c, err := prepareWith(t.Context(), options, o)
+	require.NoError(t, err)
+	require.NoError(t, s.start(c))
+	s.producer.(*producer).backoff = backoff{first: time.Millisecond, most: 20 * time.Millisecond, giveUp: time.Minute}
+	t.Cleanup(s.Close)
+	s.newEncoder = func(context.Context) (codec.Encoder, error) { return &textEncoder{}, nil }
+	return s, w
+}
+
+// refuse answers every n-th produce request with a retriable error per
+// partition, at random, and appends nothing of it.
+func refuse(c *kfake.Cluster, n int32, refused *atomic.Int32) {
+	var seen atomic.Int32
+	c.ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		if seen.Add(1)%n != 0 {
+			return nil, nil, false
+		}
+		refused.Add(1)
+		in := req.(*kmsg.ProduceRequest)
+		out := in.ResponseKind().(*kmsg.ProduceResponse)
+		for _, t := range in.Topics {
+			rt := kmsg.NewProduceResponseTopic()
+			rt.Topic = t.Topic
+			for _, p := range t.Partitions {
+				rp := kmsg.NewProduceResponseTopicPartition()
+				rp.Partition, rp.ErrorCode = p.Partition, kerr.NotEnoughReplicas.Code
+				rt.Partitions = append(rt.Partitions, rp)
+			}
+			out.Topics = append(out.Topics, rt)
+		}
+		return out, nil, true
+	})
+}
+
+// trouble moves leaders and cuts connections until the test has what it wants.
+func trouble(t testing.TB, c *kfake.Cluster, w *wires, partitions int32) (stop func()) {
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for ctx.Err() == nil {
+			if sleep(ctx, time.Duration(1+rand.IntN(8))*time.Millisecond) != nil {
+				return
+			}
+			if rand.IntN(2) == 0 {
+				w.cut()
+				continue
+			}
+			_ = c.MoveTopicPartition(topic, rand.Int32N(partitions), rand.Int32N(3))
+		}
+	})
+	return func() {
+		cancel()
+		wg.Wait()
+	}
+}
+
+// Whatever happens to connections and leaders, no row is lost, repeated or
+// overtaken by a later one.
+func TestOrderUnderTrouble(t *testing.T) {
+	for _, acks := range []int{-1, 1} {
+		t.Run(fmt.Sprint("acks ", acks), func(t *testing.T) {
+			const partitions, tables, batches, size = 4, 3, 100, 30
+			c := newCluster(t, 3, partitions)
+			o := sinkOptions(t, c, fmt.Sprintf("protocol=open-protocol&required-acks=%d", acks))
+			o.Logger = nil
+			o.Config.Sink.DispatchRules = []*config.DispatchRule{{Matcher: []string{"*.*"}, PartitionRule: "index-value"}}
+			s, w := openShaky(t, o)
+			var refused atomic.Int32
+			refuse(c, 7, &refused)
+			stop := trouble(t, c, w, partitions)
+
+			var writers sync.WaitGroup
+			var acks sync.WaitGroup
+			var failed atomic.Int32
+			for id := range tables {
+				u := sinktest.NewTable(t, int64(id), fmt.Sprintf("CREATE TABLE db.t%d (id INT PRIMARY KEY)", id))
+				writers.Go(func() {
+					for b := range batches {
+						rows := make([]model.RawChange, size)
+						for i := range rows {
+							n := b*size + i
+							rows[i] = u.Change(uint64(n+1), 0, nil, []any{id*1000 + n%17})
+						}
+						acks.Add(1)
+						err := s.Write(t.Context(), &model.RowBatch{TableID: u.Model.ID, Table: u.Model, Rows: rows, Done: func(err error) {
+							if err != nil {
+								failed.Add(1)
+							}
+							acks.Done()
+						}})
+						if err != nil {
+							failed.Add(1)
+							acks.Done()
+							return
+						}
+					}
+				})
+			}
+			writers.Wait()
+			acks.Wait()
+			stop()
+			require.Zero(t, failed.Load())
+			require.Positive(t, refused.Load())
+			require.Eventually(t, func() bool { return s.Status() == sink.Status{} }, eventually, tick)
+
+			got := consume(t, c, topic)
+			const all = tables * batches * size
+			require.Eventually(t, func() bool { return got.count() >= all }, eventually, tick)
+			checkOrder(t, got, partitions, all, o.Config != nil && s.o.acks == -1)
+		})
+	}
+}
+
+// checkOrder looks at the first time that each row is there; with exact set
+// there must be no other.
+func checkOrder(t *testing.T, got *consumer, partitions, all int, exact bool) {
+	first := 0
+	for p := range partitions {
+		last, seen := map[int]int{}, map[string]bool{}
+		for _, line := range got.of(topic, p) {
+			if seen[line] {
+				require.False(t, exact, "repeated: %s", line)
+				continue
+			}
+			seen[line] = true
+			first++
+			var ts, id int
+			_, err := fmt.Sscanf(line, "insert %d %d", &ts, &id)
+			require.NoError(t, err)
+			require.Greater(t, ts, last[id], "partition %d, key %d", p, id)
+			last[id] = ts
+		}
+	}
+	require.Equal(t, all, first)
+}
+
+// A partition that stays away is shown, and given up after a while.
+func TestGivesUp(t *testing.T) {
+	c := newCluster(t, 1, 1)
+	s, _ := openShaky(t, sinkOptions(t, c, "protocol=open-protocol"))
+	p := s.producer.(*producer)
+	p.mu.Lock()
+	p.backoff.giveUp = 300 * time.Millisecond
+	p.mu.Unlock()
+	var refused atomic.Int32
+	refuse(c, 1, &refused)
+	u := sinktest.NewTable(t, 7, "CREATE TABLE db.t (id INT PRIMARY KEY)")
+	done := write(t, s, u.Model, u.Change(5, 0, nil, []any{1}))
+	require.Eventually(t, func() bool {
+		st := s.Status()
+		return st.Reason == model.StallSink && !st.Since.IsZero() && !st.RetryAt.IsZero() && st.Code == "CDC:ErrKafkaAsyncSendMessage"
+	}, eventually, tick)
+	err := acked(t, done)
+	require.ErrorContains(t, err, "[CDC:ErrKafkaAsyncSendMessage]")
+	require.ErrorContains(t, err, "partition rows/0, given up after 300ms")
+	require.Eventually(t, func() bool { return s.broken() != nil }, eventually, tick)
+	require.ErrorIs(t, s.WriteWatermark(t.Context(), 9), s.broken())
+}
