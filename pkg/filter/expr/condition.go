@@ -47,7 +47,8 @@ func Check(text string) error {
 // Compile prepares a condition for a table version. Timestamps are seen in
 // zone. A column that the table lacks is an *UnknownColumnError; any other
 // error says what is wrong with the text.
-func Compile(text string, t *model.Table, zone *time.Location) (*Condition, error) {
+func Compile(text string, t *model.Table, zone *time.Location) (c *Condition, err error) {
+	defer caught(&err)
 	node, err := parse(text)
 	if err != nil {
 		return nil, err
@@ -60,7 +61,7 @@ func Compile(text string, t *model.Table, zone *time.Location) (*Condition, erro
 	if !expression.GetOptionalEvalPropsForExpr(e).IsEmpty() {
 		return nil, errors.New("functions about the session or the server cannot be used in a filter")
 	}
-	c := &Condition{ctx: b.ctx, expr: e, columns: b.positions}
+	c = &Condition{ctx: b.ctx, expr: e, columns: b.positions}
 	tp := e.GetType(c.ctx.GetEvalCtx())
 	c.never = tp.EvalType() != types.ETInt || tp.Hybrid()
 	for _, i := range c.columns {
@@ -109,13 +110,13 @@ func newContext(zone *time.Location) *exprstatic.ExprContext {
 // Holds tells whether the condition is the integer 1 for one side of a
 // change, which must be there. The decoder must give JSON in binary form, and
 // timestamps in the zone of the condition.
-func (c *Condition) Holds(d *mounter.Decoder, t *model.Table, change *model.RawChange, side mounter.Side) (bool, error) {
+func (c *Condition) Holds(d *mounter.Decoder, t *model.Table, change *model.RawChange, side mounter.Side) (holds bool, err error) {
 	if c.never {
 		return false, nil
 	}
+	defer caught(&err)
 	c.rows.Reset()
 	if len(c.columns) > 0 {
-		var err error
 		if c.values, err = d.DecodeColumns(t, change, side, c.columns, c.values); err != nil {
 			return false, err
 		}
@@ -131,4 +132,12 @@ func (c *Condition) Holds(d *mounter.Decoder, t *model.Table, change *model.RawC
 	}
 	n, null, err := c.expr.EvalInt(c.ctx.GetEvalCtx(), row)
 	return err == nil && !null && n == 1, err
+}
+
+// caught makes an error of a panic: the text is the user's, and TiDB counts on
+// its sessions to catch what goes wrong in an expression.
+func caught(err *error) {
+	if r := recover(); r != nil {
+		*err = fmt.Errorf("the expression engine failed: %v", r)
+	}
 }
