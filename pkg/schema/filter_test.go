@@ -170,6 +170,59 @@ func TestFilterDDL(t *testing.T) {
 	}
 }
 
+// TestEventFilters: statements on several tables are judged table by table.
+func TestEventFilters(t *testing.T) {
+	pk := NewTable(2, "test", pkTable(100, "t"), 1)
+	part := func(kind timodel.ActionType, query, oldTable, table string) *model.DDLEvent {
+		p := &model.DDLEvent{Type: kind, Query: query, Schema: "test", Table: table, Info: pk}
+		if oldTable != "" {
+			p.OldSchema, p.OldTable, p.PreInfo = "test", oldTable, pk
+		}
+		return p
+	}
+	const renameText, createText = "rename table a to a2, b to b2", "create table a (id int primary key); create table b (id int primary key);"
+	renames := &model.DDLEvent{Type: timodel.ActionRenameTables, Query: renameText, Schema: "test", Parts: []*model.DDLEvent{
+		part(timodel.ActionRenameTable, renameText, "a", "a2"), part(timodel.ActionRenameTable, renameText, "b", "b2")}}
+	creates := &model.DDLEvent{Type: timodel.ActionCreateTables, Query: createText, Schema: "test", Parts: []*model.DDLEvent{
+		part(timodel.ActionCreateTables, createText, "", "a"), part(timodel.ActionCreateTables, createText, "", "b")}}
+	drop := &model.DDLEvent{Type: timodel.ActionDropTable, Query: "drop table if exists a, b", Schema: "test", Table: "a", PreInfo: pk}
+	unreadable := &model.DDLEvent{Type: timodel.ActionAddColumn, Query: "alter table a frobnicate", Schema: "test", Table: "a", PreInfo: pk, Info: pk}
+	tests := []struct {
+		name    string
+		ev      *model.DDLEvent
+		matcher string
+		events  []string
+		sql     []string
+		want    []string
+	}{
+		{"renames", renames, "test.a", []string{"rename table"}, nil, []string{"RENAME TABLE `test`.`b` TO `test`.`b2`"}},
+		{"renames by text", renames, "*.*", nil, []string{"TO `test`.`b2`"}, []string{"RENAME TABLE `test`.`a` TO `test`.`a2`"}},
+		{"renames by new name", renames, "test.a2", []string{"rename table"}, nil,
+			[]string{"RENAME TABLE `test`.`a` TO `test`.`a2`", "RENAME TABLE `test`.`b` TO `test`.`b2`"}},
+		{"creates", creates, "test.b", []string{"create table"}, nil, []string{"CREATE TABLE `a` (`id` INT PRIMARY KEY)"}},
+		{"creates by text", creates, "*.*", nil, []string{"table a "}, []string{"CREATE TABLE `b` (`id` INT PRIMARY KEY)"}},
+		{"drop by its own text", drop, "*.*", nil, []string{"if exists"}, []string{"DROP TABLE `test`.`a`"}},
+		{"drop by rebuilt text", drop, "*.*", nil, []string{"^drop table `test`"}, nil},
+		{"unreadable but ignored", unreadable, "*.*", nil, []string{"frobnicate"}, nil},
+	}
+	for _, tc := range tests {
+		t.Run(tc.name, func(t *testing.T) {
+			f, err := filter.New(&config.FilterConfig{EventFilters: []*config.EventFilterConfig{
+				{Matcher: []string{tc.matcher}, IgnoreEvent: tc.events, IgnoreSQL: tc.sql},
+			}}, false)
+			require.NoError(t, err)
+			out, err := FilterDDL(tc.ev, f, false)
+			require.NoError(t, err)
+			var got []string
+			for i, ev := range out {
+				got = append(got, ev.Query)
+				require.Equal(t, i, ev.Seq)
+			}
+			require.Equal(t, tc.want, got)
+		})
+	}
+}
+
 // errAny stands for an error without a code.
 var errAny = errors.ErrOwnerUnknown
 
