@@ -10,6 +10,7 @@ import (
 	"github.com/tidemark/tidemark/pkg/codec/canaljson"
 	"github.com/tidemark/tidemark/pkg/codec/maxwell"
 	"github.com/tidemark/tidemark/pkg/codec/open"
+	"github.com/tidemark/tidemark/pkg/codec/simple"
 	"github.com/tidemark/tidemark/pkg/config"
 	"github.com/tidemark/tidemark/pkg/errors"
 )
@@ -20,6 +21,8 @@ func NewEncoder(ctx context.Context, o codec.Options) (codec.Encoder, error) {
 	switch o.Protocol {
 	case config.ProtocolAvro:
 		return encoder(avro.New(ctx, o))
+	case config.ProtocolSimple:
+		return encoder(simple.New(o))
 	case config.ProtocolCanalJSON:
 		return encoder(canaljson.New(o))
 	case config.ProtocolOpen:
@@ -54,6 +57,8 @@ func NewDecoder(_ context.Context, o codec.Options) (codec.Decoder, error) {
 	switch o.Protocol {
 	case config.ProtocolAvro:
 		return decoder(avro.NewDecoder(o))
+	case config.ProtocolSimple:
+		return decoder(simple.NewDecoder(o))
 	case config.ProtocolCanalJSON:
 		return canaljson.NewDecoder(o), nil
 	case config.ProtocolOpen:
