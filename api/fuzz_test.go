@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -11,6 +12,7 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tidemark/tidemark/pkg/model"
 	"github.com/tidemark/tidemark/pkg/service/servicetest"
 )
 
@@ -99,6 +101,30 @@ func BenchmarkGet(b *testing.B) {
 			for b.Loop() {
 				call(h, "GET", path, "")
 			}
+		})
+	}
+}
+
+// BenchmarkManyFeeds is the read path with 500 changefeeds, by many clients
+// while the owner publishes.
+func BenchmarkManyFeeds(b *testing.B) {
+	c := servicetest.New()
+	for i := range 500 {
+		c.Add(servicetest.Feed(fmt.Sprintf("feed-%d", i), model.StateNormal, "mysql://root:p@127.0.0.1:3306/"))
+	}
+	h := handlerFor(c)
+	for name, path := range map[string]string{
+		"v1list": "/api/v1/changefeeds", "v2list": "/api/v2/changefeeds", "one": "/api/v2/changefeeds/feed-7", "processors": "/api/v2/processors",
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					if w := call(h, "GET", path, ""); w.Code != http.StatusOK {
+						b.Error(w.Code)
+					}
+				}
+			})
 		})
 	}
 }

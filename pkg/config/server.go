@@ -1,6 +1,9 @@
 package config
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // ServerConfig is what one capture is told by flags and its TOML file. Keys
 // that this server has no use for are kept, because files of other versions
@@ -128,6 +131,16 @@ type MetaStoreConfig struct {
 	SSLCa   string `toml:"ssl-ca" json:"ssl-ca"`
 	SSLCert string `toml:"ssl-cert" json:"ssl-cert"`
 	SSLKey  string `toml:"ssl-key" json:"ssl-key"`
+}
+
+// MarshalJSON hides the password of the URI: GET /config shows it to everybody.
+func (m MetaStoreConfig) MarshalJSON() ([]byte, error) {
+	type plain MetaStoreConfig
+	masked := plain(m)
+	if masked.URI != "" {
+		masked.URI = MaskSinkURI(masked.URI)
+	}
+	return json.Marshal(masked)
 }
 
 // PullerConfig switches detection of stuck regions.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -141,4 +142,13 @@ func FuzzServerFile(f *testing.F) {
 			_, _ = c.ValidateAndAdjust()
 		}
 	})
+}
+
+func TestConfigShowsNoPassword(t *testing.T) {
+	c := DefaultServerConfig()
+	c.Debug.CDCV2.MetaStoreConfig.URI = "mysql://root:secret@127.0.0.1:3306/meta"
+	text, err := json.Marshal(c)
+	require.NoError(t, err)
+	require.NotContains(t, string(text), "secret")
+	require.Contains(t, string(text), `"uri":"mysql://root:xxxxx@127.0.0.1:3306/meta"`)
 }

@@ -120,8 +120,10 @@ func TestCreateRefusals(t *testing.T) {
 		{name: "event filter: statement", change: eventFilter(config.EventFilterConfig{IgnoreSQL: []string{"("}}),
 			code: errors.ErrFilterRuleInvalid},
 		{name: "event filter: expression", change: eventFilter(config.EventFilterConfig{IgnoreInsertValueExpr: "x"}),
-			cluster: func(c *servicetest.Cluster) { c.ExpressionErr = errors.ErrExpressionColumnNotFound.New("x", "a.b", "x") },
-			code:    errors.ErrExpressionColumnNotFound},
+			cluster: func(c *servicetest.Cluster) {
+				c.ExpressionErr = errors.ErrExpressionColumnNotFound.New("x", "a.b", "x")
+			},
+			code: errors.ErrExpressionColumnNotFound},
 		{name: "ineligible tables", cluster: func(c *servicetest.Cluster) {
 			c.Tables = []*model.Table{table("db", "b", false), table("db", "a", false), table("db", "k", true), table("mysql", "x", false)}
 		}, code: errors.ErrTableIneligible,

@@ -1,9 +1,11 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	stderrors "errors"
-	"sort"
+	"slices"
+	"strings"
 
 	"github.com/tidemark/tidemark/pkg/errors"
 	"github.com/tidemark/tidemark/pkg/model"
@@ -66,7 +68,7 @@ func (s *Service) Changefeeds(ctx context.Context, namespace, state string) ([]*
 			feeds = append(feeds, f)
 		}
 	}
-	sort.Slice(feeds, func(i, j int) bool { return lessID(feeds[i].ID, feeds[j].ID) })
+	slices.SortFunc(feeds, func(a, b *owner.FeedView) int { return compareIDs(a.ID, b.ID) })
 	return feeds, nil
 }
 
@@ -89,11 +91,8 @@ func selectsState(wanted string, stored model.FeedState) bool {
 	}
 }
 
-func lessID(a, b model.ChangefeedID) bool {
-	if a.Namespace != b.Namespace {
-		return a.Namespace < b.Namespace
-	}
-	return a.ID < b.ID
+func compareIDs(a, b model.ChangefeedID) int {
+	return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.ID, b.ID))
 }
 
 // Changefeed returns one changefeed. Errors: ErrAPIInvalidParam for an id
@@ -135,21 +134,19 @@ func (s *Service) Processors(ctx context.Context) ([]Processor, error) {
 	if err != nil {
 		return nil, err
 	}
-	list := []Processor{}
+	running := make([]model.ChangefeedID, 0, len(v.Feeds))
 	for id, f := range v.Feeds {
-		if !f.Info.State.Running() {
-			continue
+		if f.Info.State.Running() {
+			running = append(running, id)
 		}
-		for _, c := range v.Captures {
+	}
+	slices.SortFunc(running, compareIDs)
+	list := make([]Processor, 0, len(running)*len(v.Captures))
+	for _, id := range running {
+		for _, c := range v.Captures { // sorted
 			list = append(list, Processor{ID: id, Capture: c.Info.ID})
 		}
 	}
-	sort.Slice(list, func(i, j int) bool {
-		if list[i].ID != list[j].ID {
-			return lessID(list[i].ID, list[j].ID)
-		}
-		return list[i].Capture < list[j].Capture
-	})
 	return list, nil
 }
 

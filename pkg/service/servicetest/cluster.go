@@ -325,7 +325,7 @@ func Feed(id string, state model.FeedState, uri config.SinkURI) *owner.FeedView 
 		Tasks: []owner.Task{{
 			CaptureID: CaptureID, TableIDs: []int64{63, 65}, CheckpointTs: 426921294362574849, ResolvedTs: 426921294362574850,
 		}},
-		Scheduled:  true,
+		Scheduled: true,
 	}
 }
 
