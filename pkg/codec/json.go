@@ -35,15 +35,17 @@ func AppendCanalString[S ~string | ~[]byte](dst []byte, s S) []byte {
 func appendEscaped[S ~string | ~[]byte](dst []byte, s S, short bool) []byte {
 	start := 0
 	for i := 0; i < len(s); {
+		if i+8 <= len(s) && plainWord(word(s[i:i+8])) {
+			i += 8
+			continue
+		}
 		c := s[i]
 		if c < utf8.RuneSelf {
-			if jsonPlain(c) {
-				i++
-				continue
+			if !jsonPlain(c) {
+				dst = appendEscape(append(dst, s[start:i]...), c, short)
+				start = i + 1
 			}
-			dst = appendEscape(append(dst, s[start:i]...), c, short)
 			i++
-			start = i
 			continue
 		}
 		// Converting the rest would copy it, a rune has four bytes at most.
@@ -60,6 +62,29 @@ func appendEscaped[S ~string | ~[]byte](dst []byte, s S, short bool) []byte {
 		i += size
 	}
 	return append(dst, s[start:]...)
+}
+
+// word is eight bytes as a number; the compiler makes one load of it.
+func word[S ~string | ~[]byte](s S) uint64 {
+	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+}
+
+// plainWord tells whether jsonPlain holds for all of eight ASCII bytes. It may
+// say no where it does.
+func plainWord(x uint64) bool {
+	const (
+		ones  = 0x0101010101010101
+		highs = 0x80 * ones
+	)
+	// Subtracting turns the high bit of a byte on that is too small, which for
+	// the others means that it was zero. '"' and '&' differ in one bit, as do
+	// '<' and '>'.
+	quotes := (x | 0x04*ones) ^ '&'*ones
+	angles := (x | 0x02*ones) ^ '>'*ones
+	slashes := x ^ '\\'*ones
+	special := x | (x-' '*ones)&^x | (quotes-ones)&^quotes | (angles-ones)&^angles | (slashes-ones)&^slashes
+	return special&highs == 0
 }
 
 func appendEscape(dst []byte, c byte, short bool) []byte {
