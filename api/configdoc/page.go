@@ -1,0 +1,123 @@
+package configdoc
+
+import (
+	_ "embed"
+	"fmt"
+	"strings"
+)
+
+// meanings has one line per setting: path in files | values | meaning | test.
+//
+//go:embed meanings.txt
+var meanings string
+
+// meaning is what the structs do not say of a setting.
+type meaning struct {
+	values, text string
+	test         string // in which changing it changes what happens; empty: none yet
+}
+
+// loadMeanings returns the list by path.
+func loadMeanings() (map[string]meaning, error) {
+	out := map[string]meaning{}
+	for i, line := range strings.Split(strings.TrimSuffix(meanings, "\n"), "\n") {
+		part := strings.Split(line, "|")
+		if len(part) != 4 {
+			return nil, fmt.Errorf("meanings.txt, line %d: %d parts instead of 4", i+1, len(part))
+		}
+		for j := range part {
+			part[j] = strings.TrimSpace(part[j])
+		}
+		if _, twice := out[part[0]]; twice {
+			return nil, fmt.Errorf("meanings.txt, line %d: %s is there twice", i+1, part[0])
+		}
+		out[part[0]] = meaning{values: part[1], text: part[2], test: part[3]}
+	}
+	return out, nil
+}
+
+const head = `# Configuration of a changefeed
+
+<!-- Made by go test ./api/configdoc -update; do not edit. -->
+
+The file of ` + "`--config`" + ` is TOML with the names of the first column; a name that is not here is an error. The API takes ` + "`replica_config`" + ` with the names of the second column and ignores others. Durations are texts such as ` + "`\"10m\"`" + `; the API also takes integers, which are nanoseconds, and always answers with these.
+
+"unset" means that the parameter of the sink URI counts, and without one the default of the sink. Wherever a setting can be given in both, the URI wins.
+
+The last column names the test in which changing the setting changes what happens.
+`
+
+const tail = `
+## Words of ignore-event
+
+` + "`all dml`, `insert`, `update`, `delete`" + `
+
+` + "`all ddl`; `create schema` or `create database`, `drop schema` or `drop database`, `modify schema charset and collate`; `create table`, `drop table`, `truncate table`, `recover table`; `create view`, `drop view`" + `
+
+` + "`alter table`" + `, which stands for: ` + "`rename table`, `modify table comment`, `modify table charset and collate`, `add table partition`, `drop table partition`, `truncate table partition`, `exchange table partition`, `reorganize table partition`, `alter table partitioning`, `remove table partitioning`, `add column`, `drop column`, `modify column`, `set default value`, `rebase auto id`, `add primary key`, `drop primary key`, `create index`, `drop index`, `rename index`, `alter index visibility`, `alter ttl info`, `alter ttl remove`, `multi schema change`" + `
+
+A statement that is left out still counts for the tables that are replicated: rows of a table whose ` + "`create table`" + ` was left out are sent.
+`
+
+// Page writes docs/configuration.md.
+func Page() (string, error) {
+	known, err := loadMeanings()
+	if err != nil {
+		return "", err
+	}
+	var order []string
+	sections := map[string]*strings.Builder{}
+	for _, f := range Fields() {
+		m, ok := known[f.TOML]
+		if !ok {
+			return "", fmt.Errorf("meanings.txt says nothing about %s", f.TOML)
+		}
+		delete(known, f.TOML)
+		name := parent(f.TOML)
+		b := sections[name]
+		if b == nil {
+			b = &strings.Builder{}
+			b.WriteString(heading(f))
+			sections[name], order = b, append(order, name)
+		}
+		json := "–"
+		if f.JSON != "" {
+			json = "`" + strings.TrimPrefix(f.JSON, parent(f.JSON)+".") + "`"
+		}
+		fmt.Fprintf(b, "| `%s` | %s | %s | %s | %s | %s | %s |\n",
+			strings.TrimPrefix(f.TOML, name+"."), json, f.Type, f.Default, m.values, m.text, m.test)
+	}
+	for path := range known {
+		return "", fmt.Errorf("meanings.txt has %s, which is no setting", path)
+	}
+	var page strings.Builder
+	page.WriteString(head)
+	for _, name := range order {
+		page.WriteString(sections[name].String())
+	}
+	page.WriteString(tail)
+	return page.String(), nil
+}
+
+// parent is the path of the section that a setting is in.
+func parent(path string) string {
+	if i := strings.LastIndexByte(path, '.'); i >= 0 {
+		return path[:i]
+	}
+	return ""
+}
+
+func heading(f Field) string {
+	title := "Top level"
+	if s := parent(f.TOML); s != "" {
+		file := "[" + s + "]"
+		if list, ok := strings.CutSuffix(s, "[]"); ok {
+			file = "[[" + list + "]]"
+		}
+		title = "`" + file + "`"
+		if j := parent(f.JSON); j != "" {
+			title += ", `" + j + "`"
+		}
+	}
+	return "\n## " + title + "\n\n| File | API | Type | Default | Values | Meaning | Test |\n|---|---|---|---|---|---|---|\n"
+}
