@@ -126,8 +126,8 @@ func valueRecord(o *codec.Options, t *model.Table) (*record, error) {
 func newRecord(o *codec.Options, t *model.Table, columns []int, extension []fieldSchema) (*record, error) {
 	r := &record{fields: make([]field, 0, len(columns))}
 	s := recordSchema{
-		Type: "record", Name: sanitise(t.Name),
-		Namespace: sanitise(o.Changefeed.Namespace) + "." + sanitise(t.Schema),
+		Type: "record", Name: codec.AvroName(t.Name),
+		Namespace: codec.AvroName(o.Changefeed.Namespace) + "." + codec.AvroName(t.Schema),
 		Fields:    make([]fieldSchema, 0, len(columns)+len(extension)),
 	}
 	for _, i := range columns {
@@ -154,7 +154,7 @@ func newField(o *codec.AvroOptions, t *model.Table, at int) (field, fieldSchema,
 		return field{}, fieldSchema{}, err
 	}
 	f := field{column: at, form: how, null: nullNever, elems: c.FieldType.GetElems()}
-	fs := fieldSchema{Name: sanitise(c.Name), Type: ts}
+	fs := fieldSchema{Name: codec.AvroName(c.Name), Type: ts}
 	def := defaultOf(t.Info.Columns[c.Offset], c, how)
 	switch {
 	case !c.Has(model.FlagNullable):
@@ -302,21 +302,4 @@ func defaultOf(info *timodel.ColumnInfo, c *model.Column, how form) json.RawMess
 		return codec.AppendJSONBase64(nil, trimZeros([]byte(text)))
 	}
 	return codec.AppendJSONString(nil, text)
-}
-
-// sanitise makes a name that Avro allows.
-func sanitise(name string) string {
-	var b strings.Builder
-	for i, r := range name {
-		digit := r >= '0' && r <= '9'
-		if digit && i == 0 {
-			b.WriteByte('_')
-		}
-		if digit || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r == '_' {
-			b.WriteRune(r)
-		} else {
-			b.WriteByte('_')
-		}
-	}
-	return b.String()
 }

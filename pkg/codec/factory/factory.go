@@ -8,6 +8,7 @@ import (
 	"github.com/tidemark/tidemark/pkg/codec/avro"
 	"github.com/tidemark/tidemark/pkg/codec/canal"
 	"github.com/tidemark/tidemark/pkg/codec/canaljson"
+	"github.com/tidemark/tidemark/pkg/codec/debezium"
 	"github.com/tidemark/tidemark/pkg/codec/maxwell"
 	"github.com/tidemark/tidemark/pkg/codec/open"
 	"github.com/tidemark/tidemark/pkg/codec/simple"
@@ -23,6 +24,8 @@ func NewEncoder(ctx context.Context, o codec.Options) (codec.Encoder, error) {
 		return encoder(avro.New(ctx, o))
 	case config.ProtocolSimple:
 		return encoder(simple.New(o))
+	case config.ProtocolDebezium:
+		return encoder(debezium.New(o))
 	case config.ProtocolCanalJSON:
 		return encoder(canaljson.New(o))
 	case config.ProtocolOpen:
@@ -59,6 +62,8 @@ func NewDecoder(_ context.Context, o codec.Options) (codec.Decoder, error) {
 		return decoder(avro.NewDecoder(o))
 	case config.ProtocolSimple:
 		return decoder(simple.NewDecoder(o))
+	case config.ProtocolDebezium:
+		return debezium.NewDecoder(o), nil
 	case config.ProtocolCanalJSON:
 		return canaljson.NewDecoder(o), nil
 	case config.ProtocolOpen:
