@@ -121,6 +121,8 @@ type feedOptions struct {
 	params   string         // more of the sink URI
 	sink     map[string]any // more of the sink's configuration
 	prepare  func(*consumer.Options)
+	// anyPartitions takes the topic's partitions, however many there are.
+	anyPartitions bool
 }
 
 // startQueueFeed makes a changefeed and consumes it into MariaDB, into
@@ -139,7 +141,10 @@ func startQueueFeed(ctx context.Context, t *testing.T, s *sharedStack, o feedOpt
 	for k, v := range o.dispatch {
 		rule[k] = v
 	}
-	uri := "kafka://" + options.Brokers[0] + "/" + f.topic + "?partition-num=3&" + o.protocol.params + o.params
+	uri := "kafka://" + options.Brokers[0] + "/" + f.topic + "?" + o.protocol.params + o.params
+	if !o.anyPartitions {
+		uri += "&partition-num=3"
+	}
 	if o.protocol.name == "avro" {
 		uri += "&schema-registry=" + s.queue.registry.URL
 		options.Codec.Avro.Registry = config.SinkURI(s.queue.registry.URL)

@@ -151,8 +151,7 @@ func TestKafkaDDL(t *testing.T) {
 		}
 	}
 	require.NoError(t, <-finished)
-	ts, err := cluster.TSO(ctx, shared.upDB)
-	require.NoError(t, err)
+	ts := settledTSO(ctx, t, shared)
 	for _, f := range feeds {
 		f.requireConsumed(ctx, t, shared, ts, []string{"kddl", "kddl2", "kddl3", "kddlload"})
 	}

@@ -150,6 +150,20 @@ func createFeeds(ctx context.Context, t *testing.T, s *sharedStack, name string,
 // present and then holds both sides against each other.
 func requireReplicated(ctx context.Context, t *testing.T, s *sharedStack, feeds []string, schemas []string, ignore ...string) {
 	t.Helper()
+	ts := settledTSO(ctx, t, s)
+	for i, id := range feeds {
+		require.NoError(t, s.server.API.WaitCheckpoint(ctx, id, ts))
+		res, err := compare.Databases(ctx, s.upDB, s.downs[i].db, compare.Options{Schemas: schemas, SnapshotTs: ts, Ignore: ignore})
+		require.NoError(t, err)
+		require.True(t, res.Equal(), "%s at %d: %s", s.downs[i].name, ts, res)
+		require.NotZero(t, res.Tables, "nothing was compared")
+		t.Logf("%s: %s", s.downs[i].name, res)
+	}
+}
+
+// settledTSO returns a TSO that nothing unfinished can end up below, or beside.
+func settledTSO(ctx context.Context, t *testing.T, s *sharedStack) uint64 {
+	t.Helper()
 	// A transaction whose client is gone may still be committing: what it
 	// commits after ts would be seen downstream only.
 	require.NoError(t, cluster.Until(ctx, "open transactions to end", func() (bool, error) {
@@ -159,14 +173,7 @@ func requireReplicated(ctx context.Context, t *testing.T, s *sharedStack, feeds 
 	}))
 	ts, err := cluster.TSO(ctx, s.upDB)
 	require.NoError(t, err)
-	for i, id := range feeds {
-		require.NoError(t, s.server.API.WaitCheckpoint(ctx, id, ts))
-		res, err := compare.Databases(ctx, s.upDB, s.downs[i].db, compare.Options{Schemas: schemas, SnapshotTs: ts, Ignore: ignore})
-		require.NoError(t, err)
-		require.True(t, res.Equal(), "%s at %d: %s", s.downs[i].name, ts, res)
-		require.NotZero(t, res.Tables, "nothing was compared")
-		t.Logf("%s: %s", s.downs[i].name, res)
-	}
+	return ts
 }
 
 // forDown keeps the rules that hold for a kind of downstream; those that begin
