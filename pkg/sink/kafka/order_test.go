@@ -2,7 +2,9 @@ package kafka
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"sync"
@@ -10,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/IBM/sarama"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -25,25 +28,85 @@ import (
 // wires keeps the connections of a sink, to break them.
 type wires struct {
 	mu    sync.Mutex
-	conns []net.Conn
+	conns []*wire
+	wg    sync.WaitGroup // drains
 }
 
 func (w *wires) wrap(c net.Conn) net.Conn {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.conns = append(w.conns, c)
-	return c
+	conn := &wire{Conn: c, owner: w}
+	w.conns = append(w.conns, conn)
+	return conn
 }
 
 // cut breaks a connection, at random.
 func (w *wires) cut() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.conns) > 0 {
-		i := rand.IntN(len(w.conns))
-		_ = w.conns[i].Close()
-		w.conns = append(w.conns[:i], w.conns[i+1:]...)
+	if len(w.conns) == 0 {
+		return
 	}
+	i := rand.IntN(len(w.conns))
+	w.conns[i].broken.Store(true)
+	_ = w.conns[i].SetDeadline(time.Now()) // wakes who reads or writes
+	w.conns = append(w.conns[:i], w.conns[i+1:]...)
+}
+
+// wire is a connection that can break for the client only: the broker goes on
+// with what it has received. (The broker of the tests would not survive the
+// loss of a connection that it has yet to answer.)
+type wire struct {
+	net.Conn
+	owner  *wires
+	broken atomic.Bool
+	closed atomic.Bool
+}
+
+var errCut = errors.New("the wire is cut")
+
+func (w *wire) Read(b []byte) (int, error) {
+	n, err := w.Conn.Read(b)
+	if w.broken.Load() {
+		return 0, errCut
+	}
+	return n, err
+}
+
+func (w *wire) Write(b []byte) (int, error) {
+	if w.broken.Load() {
+		return 0, errCut
+	}
+	n, err := w.Conn.Write(b)
+	if n < len(b) && w.broken.Load() {
+		// Half a request would make the broker read on for ever.
+		_ = w.SetWriteDeadline(time.Time{})
+		_, _ = w.Conn.Write(b[n:])
+		return n, errCut
+	}
+	return n, err
+}
+
+func (w *wire) SetDeadline(t time.Time) error {
+	if w.broken.Load() && !t.Before(time.Now()) {
+		return errCut
+	}
+	return w.Conn.SetDeadline(t)
+}
+
+func (w *wire) SetReadDeadline(t time.Time) error { return w.SetDeadline(t) }
+
+// Close leaves a broken connection to the broker until that has said all.
+func (w *wire) Close() error {
+	if !w.broken.Load() || !w.closed.CompareAndSwap(false, true) {
+		return w.Conn.Close()
+	}
+	w.owner.wg.Go(func() {
+		_ = w.Conn.SetDeadline(time.Now().Add(time.Second))
+		_, _ = io.Copy(io.Discard, w.Conn)
+		_ = w.Conn.Close()
+	})
+	return nil
 }
 
 // openShaky is openSink with connections that can be cut and quick retries.
@@ -56,8 +119,15 @@ func openShaky(t testing.TB, o sink.Options) (*Sink, *wires) {
 	s, c, err := prepareWith(t.Context(), options, o)
 	require.NoError(t, err)
 	require.NoError(t, s.start(c))
-	s.producer.(*producer).backoff = backoff{first: time.Millisecond, most: 20 * time.Millisecond, giveUp: time.Minute}
-	t.Cleanup(s.Close)
+	p := s.producer.(*producer)
+	p.mu.Lock()
+	p.backoff = backoff{first: time.Millisecond, most: 20 * time.Millisecond, giveUp: time.Minute}
+	p.window = min(p.window, 4) // the broker of the tests remembers one batch less than a real one
+	p.mu.Unlock()
+	t.Cleanup(func() {
+		s.Close()
+		w.wg.Wait()
+	})
 	s.newEncoder = func(context.Context) (codec.Encoder, error) { return &textEncoder{}, nil }
 	return s, w
 }
@@ -162,7 +232,7 @@ func TestOrderUnderTrouble(t *testing.T) {
 			got := consume(t, c, topic)
 			const all = tables * batches * size
 			require.Eventually(t, func() bool { return got.count() >= all }, eventually, tick)
-			checkOrder(t, got, partitions, all, o.Config != nil && s.o.acks == -1)
+			checkOrder(t, got, partitions, all, s.o.acks == sarama.WaitForAll)
 		})
 	}
 }
