@@ -3,6 +3,7 @@ package conformance
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -55,6 +57,7 @@ func TestHostileClient(t *testing.T) {
 		h.attack()
 	}
 	t.Logf("%d requests, answers per class: %v", sent, h.byClass)
+	require.Less(t, h.byClass[0], 1+sent/100, "connections reset")
 	require.NoError(t, cluster.Until(ctx, "a healthy server", func() (bool, error) {
 		err := shared.server.API.Health(ctx)
 		return err == nil, err
@@ -99,7 +102,7 @@ func describedRoutes(ctx context.Context, t *testing.T) []route {
 func (h *hostile) attack() {
 	r := pick(h.rnd, h.routes)
 	switch {
-	case strings.HasSuffix(r.path, "/resign") && h.rnd.IntN(20) != 0:
+	case strings.HasSuffix(r.path, "/resign") && h.rnd.IntN(500) != 0:
 		return // each costs a second without an owner
 	case strings.Contains(r.path, "pprof"):
 		return // profiles take seconds by design
@@ -119,6 +122,11 @@ func (h *hostile) attack() {
 	}
 	what := fmt.Sprintf("%s %s\n%s", method, path, body)
 	a, err := exchange(h.ctx, shared.server.Addr, method, path, header, body)
+	if errors.Is(err, syscall.ECONNRESET) {
+		// What is no HTTP is answered and hung up on before the body is read.
+		h.byClass[0]++
+		return
+	}
 	require.NoError(h.t, err, what)
 	h.byClass[a.status/100*100]++
 	h.judge(what, method, path, a)
@@ -216,7 +224,8 @@ func (h *hostile) body() string {
 	case 0:
 		return b
 	case 1:
-		return h.mutate(b)
+		// A key that is changed no longer says that its value is a secret.
+		return h.mutate(strings.ReplaceAll(b, secret, "x"))
 	}
 	var v any
 	if json.Unmarshal([]byte(b), &v) != nil {

@@ -59,7 +59,7 @@ func exchange(ctx context.Context, addr, method, path string, header []string, b
 
 func encode(addr, method, path string, header []string, body string) []byte {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n", method, path, addr)
+	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\n", method, path, addr)
 	chunked := false
 	for _, h := range header {
 		chunked = chunked || strings.EqualFold(h, "Transfer-Encoding: chunked")
