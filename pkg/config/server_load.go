@@ -3,11 +3,8 @@ package config
 import (
 	"fmt"
 	"net"
-	"os"
 	"strings"
 	"time"
-
-	"github.com/BurntSushi/toml"
 )
 
 const (
@@ -24,23 +21,9 @@ const (
 // LoadFile decodes a TOML file over the configuration. A key that is no
 // setting is an error, except below [debug].
 func (c *ServerConfig) LoadFile(path string) error {
-	text, err := os.ReadFile(path)
+	meta, err := decodeFile(path, "TiCDC server", c, "debug")
 	if err != nil {
 		return err
-	}
-	meta, err := toml.Decode(string(text), c)
-	if err != nil {
-		return fmt.Errorf("component TiCDC server's config file %s is not valid TOML: %w", path, err)
-	}
-	var unknown []string
-	for _, key := range meta.Undecoded() {
-		if key[0] != "debug" {
-			unknown = append(unknown, key.String())
-		}
-	}
-	if len(unknown) > 0 {
-		return fmt.Errorf("component TiCDC server's config file %s contained unknown configuration options: %s",
-			path, strings.Join(unknown, ", "))
 	}
 	if meta.IsDefined("sorter", "sort-dir") {
 		c.DeprecatedSortDirSet = true
