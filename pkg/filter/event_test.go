@@ -28,6 +28,12 @@ func TestWords(t *testing.T) {
 		_, err := parseKinds([]string{w})
 		require.True(t, errors.Is(err, cerrors.ErrInvalidIgnoreEventType), w)
 	}
+	documented := append(alterWords(), "all dml", "all ddl", "insert", "update", "delete", "alter table",
+		"create schema", "drop schema", "create database", "drop database", "modify schema charset and collate",
+		"create table", "drop table", "truncate table", "recover table", "create view", "drop view")
+	require.Len(t, documented, 41)
+	_, err := parseKinds(documented)
+	require.NoError(t, err)
 	all, err := parseKinds([]string{"all ddl"})
 	require.NoError(t, err)
 	require.True(t, all.hasDDL(timodel.ActionCreateSequence))

@@ -43,6 +43,14 @@ func TestUpdate(t *testing.T) {
 		}, err: "the same with the old one"},
 		{name: "protocol against the uri", uri: "kafka://h/t?protocol=canal-json", req: service.UpdateRequest{Config: protocol("csv")},
 			err: "[CDC:ErrIncompatibleSinkConfig]incompatible configuration in sink uri(protocol=canal-json, ) and config file(protocol=csv, ), please try"},
+		{name: "bad event", uri: "mysql://h/", req: service.UpdateRequest{Config: func(c *config.ReplicaConfig) *config.ReplicaConfig {
+			c.Filter.EventFilters = []*config.EventFilterConfig{{Matcher: []string{"a.*"}, IgnoreEvent: []string{"x"}}}
+			return c
+		}}, err: "changefeed update error: [CDC:ErrInvalidIgnoreEventType]invalid ignore event type: 'x'"},
+		{name: "bad expression", uri: "mysql://h/", req: service.UpdateRequest{Config: func(c *config.ReplicaConfig) *config.ReplicaConfig {
+			c.Filter.EventFilters = []*config.EventFilterConfig{{Matcher: []string{"a.*"}, IgnoreDeleteValueExpr: servicetest.BadExpression}}
+			return c
+		}}, err: "[CDC:ErrInvalidFilterExpression]invalid filter expressions. There is a syntax error in: 'bad'"},
 		{name: "protocol by the uri", uri: "kafka://h/t?protocol=canal-json",
 			req: service.UpdateRequest{SinkURI: "kafka://h/t?protocol=simple"}},
 	}

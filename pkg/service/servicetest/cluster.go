@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -99,7 +100,7 @@ func (c *Cluster) Options() service.Options {
 		TablesAt: func(context.Context, uint64) ([]*model.Table, func(), error) {
 			return c.Tables, func() {}, nil
 		},
-		CheckExpressions: func(*filter.Filter, []*model.Table) error { return c.ExpressionErr },
+		CheckExpressions: c.checkExpressions,
 		Probe:            c.probe,
 		HasRunningImport: func(context.Context) (bool, error) { return c.Importing, nil },
 		Dump: func(context.Context) ([]service.KeyValue, error) {
@@ -114,6 +115,16 @@ func (c *Cluster) probe(_ context.Context, t service.Target) error {
 	defer c.mu.Unlock()
 	c.probes = append(c.probes, t)
 	return c.ProbeErr
+}
+
+// BadExpression is an expression that does not parse.
+const BadExpression = "bad"
+
+func (c *Cluster) checkExpressions(f *filter.Filter, _ []*model.Table) error {
+	if slices.Contains(f.Expressions(), BadExpression) {
+		return errors.ErrExpressionParseFailed.New(BadExpression)
+	}
+	return c.ExpressionErr
 }
 
 func (c *Cluster) captureInfo() model.CaptureInfo {
