@@ -30,6 +30,13 @@ const (
 const topic = "rows"
 
 func TestMain(m *testing.M) {
+	if os.Getenv(brokerProcess) != "" {
+		if err := serveBroker(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	goleak.VerifyTestMain(m,
 		goleak.IgnoreTopFunction("github.com/rcrowley/go-metrics.(*meterArbiter).tick"),
 		goleak.Cleanup(os.Exit))

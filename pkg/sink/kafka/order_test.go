@@ -192,7 +192,7 @@ func TestOrderUnderTrouble(t *testing.T) {
 			o.Config.Sink.DispatchRules = []*config.DispatchRule{{Matcher: []string{"*.*"}, PartitionRule: "index-value"}}
 			s, w := openShaky(t, o)
 			var refused atomic.Int32
-			refuse(c, 7, &refused)
+			refuse(c, 3, &refused)
 			stop := trouble(t, c, w, partitions)
 
 			var writers sync.WaitGroup
