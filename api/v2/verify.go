@@ -9,6 +9,7 @@ import (
 	"github.com/tidemark/tidemark/api/wire"
 	"github.com/tidemark/tidemark/pkg/config"
 	"github.com/tidemark/tidemark/pkg/model"
+	"github.com/tidemark/tidemark/pkg/service"
 )
 
 // VerifyTableConfig is the body of POST /verify_table.
@@ -48,8 +49,9 @@ func (a *API) verifyTable(c *gin.Context) {
 	if !decode(c, &req) {
 		return
 	}
-	eligible, ineligible, err := a.service.VerifyTables(
-		c.Request.Context(), req.ReplicaConfig.merged(), req.StartTs, req.address())
+	eligible, ineligible, err := a.service.VerifyTables(c.Request.Context(), service.VerifyRequest{
+		Config: req.ReplicaConfig.merged(), StartTs: req.StartTs, SinkURI: config.SinkURI(req.SinkURI), PD: req.address(),
+	})
 	if err != nil {
 		middleware.Fail(c, err)
 		return

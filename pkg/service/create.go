@@ -182,8 +182,9 @@ func (s *Service) holdGC(ctx context.Context, purpose string, id model.Changefee
 	return withdraw, nil
 }
 
-// checkTables checks the filter, and that the tables which it selects can be
-// replicated. The schema stays loaded until release.
+// checkTables checks the filter, that the tables which it selects can be
+// replicated, and that the rules of a message queue fit them. The schema stays
+// loaded until release.
 func (s *Service) checkTables(ctx context.Context, req CreateRequest) (release func(), err error) {
 	f, err := newFilter(req.Config)
 	if err != nil {
@@ -202,12 +203,14 @@ func (s *Service) checkTables(ctx context.Context, req CreateRequest) (release f
 			return nil, err
 		}
 	}
-	if req.Config.ForceReplicate || req.Config.IgnoreIneligibleTable {
-		return release, nil
-	}
-	if _, ineligible := splitEligible(tables, f); len(ineligible) > 0 {
+	eligible, ineligible := splitEligible(tables, f)
+	if len(ineligible) > 0 && !req.Config.ForceReplicate && !req.Config.IgnoreIneligibleTable {
 		release()
 		return nil, errors.ErrTableIneligible.New(tableNames(ineligible))
+	}
+	if err := checkDispatch(req.Config, req.SinkURI, eligible, ineligible); err != nil {
+		release()
+		return nil, err
 	}
 	return release, nil
 }

@@ -132,6 +132,9 @@ func (s *Service) checkChange(ctx context.Context, old, info *etcdmeta.Changefee
 	if err := checkBuilt(info.Config); err != nil {
 		return err
 	}
+	if err := s.checkDispatchAt(ctx, f, info, checkpoint); err != nil {
+		return err
+	}
 	return s.o.Probe(ctx, Target{ID: info.FeedID(), URI: info.SinkURI, Config: info.Config})
 }
 
@@ -147,6 +150,22 @@ func (s *Service) checkExpressions(ctx context.Context, f *filter.Filter, checkp
 	}
 	defer release()
 	return s.o.CheckExpressions(f, tables)
+}
+
+// checkDispatchAt checks dispatch rules and column selectors against the tables
+// with which the changefeed will go on.
+func (s *Service) checkDispatchAt(ctx context.Context, f *filter.Filter, info *etcdmeta.ChangefeedInfo, checkpoint uint64) error {
+	sink := info.Config.Sink
+	if len(sink.DispatchRules)+len(sink.ColumnSelectors) == 0 || !dispatches(info.SinkURI) {
+		return nil
+	}
+	tables, release, err := s.o.TablesAt(ctx, checkpoint)
+	if err != nil {
+		return err
+	}
+	defer release()
+	eligible, ineligible := splitEligible(tables, f)
+	return checkDispatch(info.Config, info.SinkURI, eligible, ineligible)
 }
 
 // checkAgainstURI refuses a configuration that contradicts the parameters

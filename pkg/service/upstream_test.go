@@ -78,7 +78,7 @@ func TestPDThatDoesNotAnswer(t *testing.T) {
 	require.ErrorIs(t, err, errors.ErrInternalServerError)
 	require.ErrorIs(t, s.DeleteSafePoint(ctx, 0, elsewhere()), errors.ErrInternalServerError)
 	require.ErrorIs(t, s.ResolveLocks(ctx, servicetest.Region, 1, elsewhere()), errors.ErrAPIGetPDClientFailed)
-	_, _, err = s.VerifyTables(ctx, config.DefaultReplicaConfig(), 1, elsewhere())
+	_, _, err = s.VerifyTables(ctx, service.VerifyRequest{Config: config.DefaultReplicaConfig(), StartTs: 1, PD: elsewhere()})
 	require.ErrorIs(t, err, errors.ErrNewStore)
 
 	st, err := s.Synced(ctx, id, nil, elsewhere())
@@ -112,13 +112,13 @@ func TestCallsGoToTheUpstreamTheyName(t *testing.T) {
 	require.Equal(t, []servicetest.Locks{{Region: servicetest.Region, MaxTs: 9}}, far.Resolved())
 	require.EqualError(t, s.ResolveLocks(ctx, 0, 9, service.PDAddress{}), "region not found for regionID 0")
 
-	eligible, _, err := s.VerifyTables(ctx, config.DefaultReplicaConfig(), 1, elsewhere())
+	eligible, _, err := s.VerifyTables(ctx, service.VerifyRequest{Config: config.DefaultReplicaConfig(), StartTs: 1, PD: elsewhere()})
 	require.NoError(t, err)
 	require.Len(t, eligible, 1)
 	require.Equal(t, 3, closed)
 
 	s = dialling(own, other{Cluster: far, err: stderrors.New("no store"), closed: &closed}, nil)
-	_, _, err = s.VerifyTables(ctx, config.DefaultReplicaConfig(), 1, elsewhere())
+	_, _, err = s.VerifyTables(ctx, service.VerifyRequest{Config: config.DefaultReplicaConfig(), StartTs: 1, PD: elsewhere()})
 	require.EqualError(t, err, "[CDC:ErrNewStore]new store failed: no store")
 	require.Equal(t, 4, closed, "closed on failure too")
 }
