@@ -113,12 +113,18 @@ func (o *Options) rowFilter() RowFilter {
 type SpanStart struct {
 	Span         model.Span
 	CheckpointTs uint64
+	// Prepare collects the rows and delivers none, until the span is added
+	// again without it, with a CheckpointTs that is not below this one. So a
+	// span can move while the capture that has it goes on.
+	Prepare bool
 }
 
 // Progress tells how far a changefeed is on this capture. Without spans the
 // timestamps mean nothing.
 type Progress struct {
-	Spans int // that are held, those that are being removed included
+	// Spans are held: those that are being removed included, those that are
+	// only prepared not.
+	Spans int
 	// CheckpointTs is the least over the spans: every row up to it is durable
 	// downstream. It never regresses for a set of spans.
 	CheckpointTs uint64
@@ -135,6 +141,9 @@ type Progress struct {
 	// by this processor any more. A checkpoint of 0 means that the span was
 	// not here. Each is told once.
 	Removed []SpanStart
+	// Prepared are spans added with Prepare that have caught up with the
+	// present and are ready to be added for good. Each is told once.
+	Prepared []model.Span
 	// Stall says why CheckpointTs stands still; nil while it moves.
 	Stall *model.Stall
 	// Warning is the sink's trouble while that is why CheckpointTs stands

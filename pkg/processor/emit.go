@@ -183,7 +183,11 @@ func (p *Processor) deliver(ctx context.Context, s *span, b *sorter.Batch, filte
 	}
 	defer l.free()
 	p.metrics.sortedRows.Add(float64(len(b.Rows)))
-	for rows := b.Rows; len(rows) > 0; {
+	rows := b.Rows
+	if s.skip >= b.Rows[0].CommitTs {
+		rows = rows[sort.Search(len(rows), func(i int) bool { return rows[i].CommitTs > s.skip }):]
+	}
+	for len(rows) > 0 {
 		table, n, err := p.cut(s, rows)
 		if err != nil {
 			return err

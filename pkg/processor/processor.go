@@ -1,6 +1,7 @@
 package processor
 
 import (
+	"fmt"
 	"net/url"
 	"sync"
 	"sync/atomic"
@@ -55,7 +56,8 @@ type Processor struct {
 	leaseTs     uint64 // from which on the lease has history
 	spans       map[spanKey]*span
 	leaving     map[*span]struct{}
-	checkpoints minHeap // of all spans, those that leave included
+	prepared    map[*span]struct{}
+	checkpoints minHeap // of all other spans, those that leave included
 	pulled      minHeap
 	waiting     []*span // to be started
 	closing     []*span // to be unsubscribed
@@ -65,7 +67,8 @@ type Processor struct {
 	schemaTs    uint64
 	limit       uint64 // min of barrier, schemaTs and target-ts
 	removed     []SpanStart
-	queue       []*span // to be emitted
+	readied     []model.Span // prepared spans that became ready
+	queue       []*span      // to be emitted
 	queued      sync.Cond
 	stopped     bool
 	trouble     string // what keeps spans from starting
@@ -99,7 +102,7 @@ func New(o Options) *Processor {
 		failure: make(chan error, 1),
 
 		spans:   map[spanKey]*span{},
-		leaving: map[*span]struct{}{},
+		leaving: map[*span]struct{}{}, prepared: map[*span]struct{}{},
 		movedAt: o.Now(),
 	}
 	p.queued.L = &p.mu
@@ -126,23 +129,62 @@ func (p *Processor) AddSpans(spans []SpanStart) {
 		key := keyOf(start.Span)
 		old := p.spans[key]
 		if old != nil && old.state != spanLeaving {
+			if old.prepared && !start.Prepare {
+				p.takeOver(old, start.CheckpointTs)
+			}
 			continue
 		}
 		s := &span{
 			p: p, span: start.Span, startTs: start.CheckpointTs, target: start.CheckpointTs,
-			checkpoint: start.CheckpointTs, pulled: start.CheckpointTs, after: old,
+			checkpoint: start.CheckpointTs, pulled: start.CheckpointTs, after: old, prepared: start.Prepare,
 		}
 		s.resolved.Store(start.CheckpointTs)
 		s.acks.begin(start.CheckpointTs)
 		p.spans[key] = s
-		p.checkpoints.push(s)
-		p.pulled.push(s)
+		if s.prepared {
+			p.prepared[s] = struct{}{}
+		} else {
+			p.checkpoints.push(s)
+			p.pulled.push(s)
+		}
 		if old == nil {
 			p.waiting = append(p.waiting, s)
 		}
 	}
 	notify(p.places)
 	notify(p.changed)
+}
+
+// takeOver makes a prepared span deliver the rows after ts. Processor.mu is held.
+func (p *Processor) takeOver(s *span, ts uint64) {
+	if ts < s.startTs {
+		p.fail(fmt.Errorf("table %d was prepared from %d on and cannot go on from %d", s.span.TableID, s.startTs, ts))
+		return
+	}
+	delete(p.prepared, s)
+	s.prepared = false
+	s.skip, s.checkpoint, s.target = ts, ts, ts
+	s.pulled = max(s.pulled, ts)
+	s.acks.begin(ts)
+	p.checkpoints.push(s)
+	p.pulled.push(s)
+	// What the capture before may have sent is known only now.
+	if s.state == spanRunning {
+		s.state = spanWaiting
+		p.waiting = append(p.waiting, s)
+	} else {
+		s.renew = true
+	}
+}
+
+// forget takes a span off the books. Processor.mu is held.
+func (p *Processor) forget(s *span) {
+	if s.prepared {
+		delete(p.prepared, s)
+		return
+	}
+	p.checkpoints.remove(s)
+	p.pulled.remove(s)
 }
 
 // RemoveSpans stops to replicate spans. No further row of them is handed to
@@ -159,7 +201,11 @@ func (p *Processor) RemoveSpans(spans []model.Span) {
 		}
 		switch s.state {
 		case spanWaiting:
-			p.dropUnstarted(s)
+			if s.sub == nil {
+				p.dropUnstarted(s)
+				continue
+			}
+			fallthrough
 		case spanRunning:
 			s.state = spanLeaving
 			p.leaving[s] = struct{}{}
@@ -181,8 +227,7 @@ func (p *Processor) dropUnstarted(s *span) {
 		p.removed = append(p.removed, SpanStart{Span: s.span, CheckpointTs: s.checkpoint})
 	}
 	s.state = spanLeaving
-	p.checkpoints.remove(s)
-	p.pulled.remove(s)
+	p.forget(s)
 }
 
 // SetBarrier lets rows with CommitTs <= ts pass. It only rises; before the
@@ -199,7 +244,10 @@ func (p *Processor) SetBarrier(ts uint64) {
 func (p *Processor) Spans() []SpanStart {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	held := make([]SpanStart, 0, len(p.checkpoints.items))
+	held := make([]SpanStart, 0, len(p.checkpoints.items)+len(p.prepared))
+	for s := range p.prepared {
+		held = append(held, SpanStart{Span: s.span, CheckpointTs: s.startTs, Prepare: true})
+	}
 	for _, s := range p.checkpoints.items {
 		held = append(held, SpanStart{Span: s.span, CheckpointTs: s.checkpoint})
 	}

@@ -15,14 +15,15 @@ func (p *Processor) Progress() Progress {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.timestamps()
-	removed := p.removed
-	p.removed = nil
+	removed, readied := p.removed, p.readied
+	p.removed, p.readied = nil, nil
 	stall := p.stall()
 	return Progress{
 		Spans:        len(p.checkpoints.items),
 		CheckpointTs: now.checkpoint, ResolvedTs: now.resolved, PullerResolvedTs: now.pulled,
 		LastCommitTs: p.synced.Load(),
 		Removed:      removed,
+		Prepared:     readied,
 		Stall:        stall,
 		Warning:      p.warning(stall),
 	}

@@ -55,7 +55,7 @@ func (p *Processor) step(s *span) {
 		return
 	}
 	watermark, idle := s.acks.state()
-	if watermark > s.checkpoint {
+	if watermark > s.checkpoint { // never while it is only prepared
 		s.checkpoint = watermark
 		p.checkpoints.risen(s)
 	}
@@ -67,14 +67,28 @@ func (p *Processor) step(s *span) {
 	}
 	if ts := s.resolved.Load(); ts > s.pulled {
 		s.pulled = ts
+		if s.prepared {
+			p.nowReady(s)
+			return
+		}
 		p.pulled.risen(s)
 	}
 	p.advance(s)
 }
 
+// nowReady tells that a prepared span has read the history and follows the
+// present.
+func (p *Processor) nowReady(s *span) {
+	if !s.ready {
+		s.ready = true
+		p.readied = append(p.readied, s.span)
+		notify(p.changed)
+	}
+}
+
 // advance lets a span go as far as it may now.
 func (p *Processor) advance(s *span) {
-	if s.state != spanRunning {
+	if s.state != spanRunning || s.prepared {
 		return
 	}
 	if s.pulled > p.limit && !s.limited {
@@ -103,8 +117,7 @@ func (p *Processor) advance(s *span) {
 // letGo ends a span that left: nothing of it is on its way.
 func (p *Processor) letGo(s *span) {
 	s.gone = true
-	p.checkpoints.remove(s)
-	p.pulled.remove(s)
+	p.forget(s)
 	delete(p.leaving, s)
 	p.removed = append(p.removed, SpanStart{Span: s.span, CheckpointTs: s.checkpoint})
 	key := keyOf(s.span)

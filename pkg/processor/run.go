@@ -97,6 +97,11 @@ func (p *Processor) shut(tasks *sync.WaitGroup) {
 			subs = append(subs, s.sub)
 		}
 	}
+	for s := range p.prepared {
+		if s.sub != nil && !s.subClosed {
+			subs = append(subs, s.sub)
+		}
+	}
 	sink := p.sink
 	p.mu.Unlock()
 	for _, sub := range subs {
@@ -226,11 +231,7 @@ func (p *Processor) startSpans(ctx context.Context) {
 
 // startBatch returns false when the run is over.
 func (p *Processor) startBatch(ctx context.Context, batch []*span) bool {
-	least := batch[0].startTs
-	for _, s := range batch {
-		least = min(least, s.startTs)
-	}
-	if err := p.ensureLease(ctx, least); err != nil {
+	if err := p.ensureLease(ctx, p.leastStart(batch)); err != nil {
 		if ctx.Err() == nil {
 			p.fail(err)
 		}
@@ -243,13 +244,39 @@ func (p *Processor) startBatch(ctx context.Context, batch []*span) bool {
 	for _, s := range batch {
 		p.mu.Lock()
 		if s.state == spanWaiting && !p.stopped {
-			p.subscribe(s, now)
+			p.startSpan(s, now)
 		}
 		p.mu.Unlock()
 	}
 	p.metrics.tables.Set(float64(p.count()))
 	notify(p.wake) // the store may be another one
 	return true
+}
+
+func (p *Processor) leastStart(batch []*span) uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	least := batch[0].from()
+	for _, s := range batch {
+		least = min(least, s.from())
+	}
+	return least
+}
+
+// startSpan lets a span deliver, now being the TSO. Processor.mu is held.
+func (p *Processor) startSpan(s *span, now uint64) {
+	switch {
+	case s.sub != nil: // it was prepared and takes over
+		s.state, s.replicateTs = spanRunning, now
+		p.mark(s)
+	case s.renew:
+		p.subscribe(s, now)
+		s.renew, s.state = false, spanWaiting
+		p.waiting = append(p.waiting, s)
+		notify(p.places)
+	default:
+		p.subscribe(s, now)
+	}
 }
 
 func (p *Processor) count() int {

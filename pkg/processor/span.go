@@ -31,6 +31,9 @@ type span struct {
 	p       *Processor
 	span    model.Span
 	startTs uint64
+	// skip is the checkpoint with which a prepared span took over: rows up to
+	// it were delivered elsewhere. Set before the first row is emitted.
+	skip uint64
 
 	resolved atomic.Uint64 // what the subscription told last
 	marked   atomic.Bool   // is in Processor.marked
@@ -50,12 +53,18 @@ type span struct {
 	emitting    bool // is queued for or held by a worker
 	limited     bool // is in Processor.limited
 	gone        bool // left: nothing of it is here any more
+	prepared    bool // collects rows only, and is in no heap
+	ready       bool // prepared, and told so
+	renew       bool // took over before it was subscribed: its replicateTs is too old
 
 	checkpoint      uint64
 	pulled          uint64 // resolved, as the heap knows it
 	checkpointPlace int
 	pulledPlace     int
 }
+
+// from is the TSO after which rows are delivered here.
+func (s *span) from() uint64 { return max(s.startTs, s.skip) }
 
 // OnRows buffers rows of the subscription.
 func (s *span) OnRows(rows []model.RawChange) {

@@ -308,8 +308,11 @@ type FeedReport struct {
 	Stopped          bool         `protobuf:"varint,11,opt,name=stopped,proto3" json:"stopped,omitempty"`                                // the run has ended and released everything
 	Held             []*Span      `protobuf:"bytes,12,rep,name=held,proto3" json:"held,omitempty"`                                       // in Hello only
 	Removed          []*SpanStart `protobuf:"bytes,13,rep,name=removed,proto3" json:"removed,omitempty"`                                 // with their final checkpoints
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// prepared are spans that were added with prepare and are ready to take
+	// over; in Hello, all that were added so, ready or not.
+	Prepared      []*Span `protobuf:"bytes,14,rep,name=prepared,proto3" json:"prepared,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FeedReport) Reset() {
@@ -429,6 +432,13 @@ func (x *FeedReport) GetHeld() []*Span {
 func (x *FeedReport) GetRemoved() []*SpanStart {
 	if x != nil {
 		return x.Removed
+	}
+	return nil
+}
+
+func (x *FeedReport) GetPrepared() []*Span {
+	if x != nil {
+		return x.Prepared
 	}
 	return nil
 }
@@ -616,14 +626,17 @@ func (x *OwnerMessage) GetOrders() []*Order {
 // Order changes one run of a changefeed on one capture. Its parts are done in
 // the order of their numbers.
 type Order struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Feed          *FeedKey               `protobuf:"bytes,1,opt,name=feed,proto3" json:"feed,omitempty"`
-	Seq           uint64                 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`    // rises within a term
-	Start         []byte                 `protobuf:"bytes,3,opt,name=start,proto3" json:"start,omitempty"` // changefeed info as JSON: begin the run
-	Add           []*SpanStart           `protobuf:"bytes,4,rep,name=add,proto3" json:"add,omitempty"`
-	Remove        []*Span                `protobuf:"bytes,5,rep,name=remove,proto3" json:"remove,omitempty"`
-	BarrierTs     uint64                 `protobuf:"varint,6,opt,name=barrier_ts,json=barrierTs,proto3" json:"barrier_ts,omitempty"` // rows with a greater commit-ts stay; 0: unchanged
-	Stop          bool                   `protobuf:"varint,7,opt,name=stop,proto3" json:"stop,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Feed      *FeedKey               `protobuf:"bytes,1,opt,name=feed,proto3" json:"feed,omitempty"`
+	Seq       uint64                 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`    // rises within a term
+	Start     []byte                 `protobuf:"bytes,3,opt,name=start,proto3" json:"start,omitempty"` // changefeed info as JSON: begin the run
+	Add       []*SpanStart           `protobuf:"bytes,4,rep,name=add,proto3" json:"add,omitempty"`
+	Remove    []*Span                `protobuf:"bytes,5,rep,name=remove,proto3" json:"remove,omitempty"`
+	BarrierTs uint64                 `protobuf:"varint,6,opt,name=barrier_ts,json=barrierTs,proto3" json:"barrier_ts,omitempty"` // rows with a greater commit-ts stay; 0: unchanged
+	Stop      bool                   `protobuf:"varint,7,opt,name=stop,proto3" json:"stop,omitempty"`
+	// leave asks the whole capture to take no tables any more. The order is
+	// about no changefeed then.
+	Leave         bool `protobuf:"varint,8,opt,name=leave,proto3" json:"leave,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -707,6 +720,13 @@ func (x *Order) GetStop() bool {
 	return false
 }
 
+func (x *Order) GetLeave() bool {
+	if x != nil {
+		return x.Leave
+	}
+	return false
+}
+
 // Span is a key range of one physical table. Empty keys mean the whole table.
 type Span struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -769,9 +789,12 @@ func (x *Span) GetEndKey() []byte {
 }
 
 type SpanStart struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Span          *Span                  `protobuf:"bytes,1,opt,name=span,proto3" json:"span,omitempty"`
-	CheckpointTs  uint64                 `protobuf:"varint,2,opt,name=checkpoint_ts,json=checkpointTs,proto3" json:"checkpoint_ts,omitempty"`
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Span         *Span                  `protobuf:"bytes,1,opt,name=span,proto3" json:"span,omitempty"`
+	CheckpointTs uint64                 `protobuf:"varint,2,opt,name=checkpoint_ts,json=checkpointTs,proto3" json:"checkpoint_ts,omitempty"`
+	// prepare: collect the rows after checkpoint_ts, but deliver none until the
+	// span is added again without it, with the checkpoint to go on from.
+	Prepare       bool `protobuf:"varint,3,opt,name=prepare,proto3" json:"prepare,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -820,6 +843,13 @@ func (x *SpanStart) GetCheckpointTs() uint64 {
 	return 0
 }
 
+func (x *SpanStart) GetPrepare() bool {
+	if x != nil {
+		return x.Prepare
+	}
+	return false
+}
+
 var File_peer_proto protoreflect.FileDescriptor
 
 const file_peer_proto_rawDesc = "" +
@@ -842,7 +872,7 @@ const file_peer_proto_rawDesc = "" +
 	"\x05feeds\x18\x04 \x03(\v2\x1c.tidemark.peer.v1.FeedReportR\x05feeds\"X\n" +
 	"\x06Report\x12\x1a\n" +
 	"\bliveness\x18\x01 \x01(\x05R\bliveness\x122\n" +
-	"\x05feeds\x18\x02 \x03(\v2\x1c.tidemark.peer.v1.FeedReportR\x05feeds\"\x97\x04\n" +
+	"\x05feeds\x18\x02 \x03(\v2\x1c.tidemark.peer.v1.FeedReportR\x05feeds\"\xcb\x04\n" +
 	"\n" +
 	"FeedReport\x12-\n" +
 	"\x04feed\x18\x01 \x01(\v2\x19.tidemark.peer.v1.FeedKeyR\x04feed\x12\x18\n" +
@@ -859,7 +889,8 @@ const file_peer_proto_rawDesc = "" +
 	" \x01(\v2\x19.tidemark.peer.v1.FailureR\awarning\x12\x18\n" +
 	"\astopped\x18\v \x01(\bR\astopped\x12*\n" +
 	"\x04held\x18\f \x03(\v2\x16.tidemark.peer.v1.SpanR\x04held\x125\n" +
-	"\aremoved\x18\r \x03(\v2\x1b.tidemark.peer.v1.SpanStartR\aremoved\"\x84\x01\n" +
+	"\aremoved\x18\r \x03(\v2\x1b.tidemark.peer.v1.SpanStartR\aremoved\x122\n" +
+	"\bprepared\x18\x0e \x03(\v2\x16.tidemark.peer.v1.SpanR\bprepared\"\x84\x01\n" +
 	"\x05Stall\x12\"\n" +
 	"\rsince_unix_ms\x18\x01 \x01(\x03R\vsinceUnixMs\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x16\n" +
@@ -871,7 +902,7 @@ const file_peer_proto_rawDesc = "" +
 	"\aunix_ms\x18\x03 \x01(\x03R\x06unixMs\"f\n" +
 	"\fOwnerMessage\x12%\n" +
 	"\x0eowner_revision\x18\x01 \x01(\x03R\rownerRevision\x12/\n" +
-	"\x06orders\x18\x02 \x03(\v2\x17.tidemark.peer.v1.OrderR\x06orders\"\xf0\x01\n" +
+	"\x06orders\x18\x02 \x03(\v2\x17.tidemark.peer.v1.OrderR\x06orders\"\x86\x02\n" +
 	"\x05Order\x12-\n" +
 	"\x04feed\x18\x01 \x01(\v2\x19.tidemark.peer.v1.FeedKeyR\x04feed\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x14\n" +
@@ -880,14 +911,16 @@ const file_peer_proto_rawDesc = "" +
 	"\x06remove\x18\x05 \x03(\v2\x16.tidemark.peer.v1.SpanR\x06remove\x12\x1d\n" +
 	"\n" +
 	"barrier_ts\x18\x06 \x01(\x04R\tbarrierTs\x12\x12\n" +
-	"\x04stop\x18\a \x01(\bR\x04stop\"W\n" +
+	"\x04stop\x18\a \x01(\bR\x04stop\x12\x14\n" +
+	"\x05leave\x18\b \x01(\bR\x05leave\"W\n" +
 	"\x04Span\x12\x19\n" +
 	"\btable_id\x18\x01 \x01(\x03R\atableId\x12\x1b\n" +
 	"\tstart_key\x18\x02 \x01(\fR\bstartKey\x12\x17\n" +
-	"\aend_key\x18\x03 \x01(\fR\x06endKey\"\\\n" +
+	"\aend_key\x18\x03 \x01(\fR\x06endKey\"v\n" +
 	"\tSpanStart\x12*\n" +
 	"\x04span\x18\x01 \x01(\v2\x16.tidemark.peer.v1.SpanR\x04span\x12#\n" +
-	"\rcheckpoint_ts\x18\x02 \x01(\x04R\fcheckpointTs2V\n" +
+	"\rcheckpoint_ts\x18\x02 \x01(\x04R\fcheckpointTs\x12\x18\n" +
+	"\aprepare\x18\x03 \x01(\bR\aprepare2V\n" +
 	"\x04Peer\x12N\n" +
 	"\x06Attach\x12 .tidemark.peer.v1.CaptureMessage\x1a\x1e.tidemark.peer.v1.OwnerMessage(\x010\x01B.Z,github.com/tidemark/tidemark/pkg/peer/peerpbb\x06proto3"
 
@@ -928,18 +961,19 @@ var file_peer_proto_depIdxs = []int32{
 	6,  // 7: tidemark.peer.v1.FeedReport.warning:type_name -> tidemark.peer.v1.Failure
 	9,  // 8: tidemark.peer.v1.FeedReport.held:type_name -> tidemark.peer.v1.Span
 	10, // 9: tidemark.peer.v1.FeedReport.removed:type_name -> tidemark.peer.v1.SpanStart
-	8,  // 10: tidemark.peer.v1.OwnerMessage.orders:type_name -> tidemark.peer.v1.Order
-	1,  // 11: tidemark.peer.v1.Order.feed:type_name -> tidemark.peer.v1.FeedKey
-	10, // 12: tidemark.peer.v1.Order.add:type_name -> tidemark.peer.v1.SpanStart
-	9,  // 13: tidemark.peer.v1.Order.remove:type_name -> tidemark.peer.v1.Span
-	9,  // 14: tidemark.peer.v1.SpanStart.span:type_name -> tidemark.peer.v1.Span
-	0,  // 15: tidemark.peer.v1.Peer.Attach:input_type -> tidemark.peer.v1.CaptureMessage
-	7,  // 16: tidemark.peer.v1.Peer.Attach:output_type -> tidemark.peer.v1.OwnerMessage
-	16, // [16:17] is the sub-list for method output_type
-	15, // [15:16] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	9,  // 10: tidemark.peer.v1.FeedReport.prepared:type_name -> tidemark.peer.v1.Span
+	8,  // 11: tidemark.peer.v1.OwnerMessage.orders:type_name -> tidemark.peer.v1.Order
+	1,  // 12: tidemark.peer.v1.Order.feed:type_name -> tidemark.peer.v1.FeedKey
+	10, // 13: tidemark.peer.v1.Order.add:type_name -> tidemark.peer.v1.SpanStart
+	9,  // 14: tidemark.peer.v1.Order.remove:type_name -> tidemark.peer.v1.Span
+	9,  // 15: tidemark.peer.v1.SpanStart.span:type_name -> tidemark.peer.v1.Span
+	0,  // 16: tidemark.peer.v1.Peer.Attach:input_type -> tidemark.peer.v1.CaptureMessage
+	7,  // 17: tidemark.peer.v1.Peer.Attach:output_type -> tidemark.peer.v1.OwnerMessage
+	17, // [17:18] is the sub-list for method output_type
+	16, // [16:17] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_peer_proto_init() }
