@@ -180,12 +180,12 @@ func (c *Conn) Send(order *peerpb.Order) {
 
 // mergeBarrier joins a barrier-only order with a pending order of the same run.
 func (c *Conn) mergeBarrier(order *peerpb.Order) bool {
-	if order.Start != nil || order.Stop || len(order.Add) > 0 || len(order.Remove) > 0 {
+	if order.Start != nil || order.Stop || order.Leave || len(order.Add) > 0 || len(order.Remove) > 0 {
 		return false
 	}
 	for i := len(c.pending) - 1; i >= 0; i-- {
 		p := c.pending[i]
-		if p.Feed.Id != order.Feed.Id || p.Feed.Namespace != order.Feed.Namespace {
+		if p.Leave || p.Feed.Id != order.Feed.Id || p.Feed.Namespace != order.Feed.Namespace {
 			continue
 		}
 		if p.Feed.Epoch != order.Feed.Epoch || p.Stop {

@@ -1,6 +1,6 @@
 // Package scheduler plans on which capture each table of a changefeed runs. It
 // is pure: it looks at what is placed and what has no place, and says what to
-// add where. Nothing is moved as long as it runs well.
+// add where and what to move.
 package scheduler
 
 import (
@@ -14,6 +14,9 @@ type Capture struct {
 	ID model.CaptureID
 	// Load is how many tables of the changefeed it has already.
 	Load int
+	// Rank decides between captures of equal load. If it differs from one
+	// changefeed to the next, the odd tables of many changefeeds spread.
+	Rank uint64
 }
 
 // Assign spreads tables over captures so that their loads come as close to
@@ -25,12 +28,7 @@ func Assign(tables []int64, captures []Capture) map[model.CaptureID][]int64 {
 		return nil
 	}
 	byLoad := slices.Clone(captures)
-	slices.SortFunc(byLoad, func(a, b Capture) int {
-		if a.Load != b.Load {
-			return a.Load - b.Load
-		}
-		return compareIDs(a.ID, b.ID)
-	})
+	slices.SortFunc(byLoad, compareCaptures)
 	plan := make(map[model.CaptureID][]int64, len(captures))
 	for _, n := range shares(len(tables), byLoad) {
 		if n.count > 0 {
@@ -67,14 +65,4 @@ func shares(n int, byLoad []Capture) []share {
 		}
 	}
 	return out
-}
-
-func compareIDs(a, b model.CaptureID) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }

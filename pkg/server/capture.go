@@ -49,7 +49,7 @@ func (s *Server) capture(ctx context.Context) error {
 	}
 	r := &registration{
 		info: s.captureInfo(id), session: session,
-		agent: agent.New(s.newProcessor, s.logger), resigned: make(chan struct{}), done: make(chan struct{}),
+		agent: agent.New(s.newProcessor, s.takeNoMore, s.logger), resigned: make(chan struct{}), done: make(chan struct{}),
 	}
 	defer close(r.done)
 	defer s.deregister(r)

@@ -137,10 +137,7 @@ func (s *Server) Addr() string {
 // PrepareStop takes no more work and gives the ownership up: the first part
 // of an orderly stop. It returns when that is done or ctx ends.
 func (s *Server) PrepareStop(ctx context.Context) {
-	s.stopOnce.Do(func() {
-		s.liveness.Store(int32(model.LivenessStopping))
-		close(s.stopping)
-	})
+	s.takeNoMore()
 	if r := s.current.Load(); r != nil {
 		r.agent.SetLiveness(model.LivenessStopping)
 		select {
@@ -149,6 +146,14 @@ func (s *Server) PrepareStop(ctx context.Context) {
 		case <-ctx.Done():
 		}
 	}
+}
+
+// takeNoMore makes this server one that takes no tables and is not elected.
+func (s *Server) takeNoMore() {
+	s.stopOnce.Do(func() {
+		s.liveness.Store(int32(model.LivenessStopping))
+		close(s.stopping)
+	})
 }
 
 func (s *Server) listen() (net.Listener, error) {

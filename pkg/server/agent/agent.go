@@ -48,6 +48,7 @@ type Factory func(info *etcdmeta.ChangefeedInfo) (Processor, error)
 // peer.Worker.
 type Agent struct {
 	factory Factory
+	onLeave func()
 	logger  *zap.Logger
 	now     func() time.Time
 	ctx     context.Context // of the processors
@@ -79,11 +80,12 @@ type work struct {
 	next []*peerpb.Order
 }
 
-// New makes an agent without work.
-func New(factory Factory, logger *zap.Logger) *Agent {
+// New makes an agent without work. onLeave is called, once and without
+// blocking, when the owner wants the capture to take no tables any more.
+func New(factory Factory, onLeave func(), logger *zap.Logger) *Agent {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Agent{
-		factory: factory, logger: logger, now: time.Now, ctx: ctx, cancel: cancel,
+		factory: factory, onLeave: onLeave, logger: logger, now: time.Now, ctx: ctx, cancel: cancel,
 		changed: make(chan struct{}, 1), works: map[model.ChangefeedID]*work{},
 	}
 }
@@ -99,6 +101,16 @@ func (a *Agent) Close() {
 	}
 	a.mu.Unlock()
 	a.signal()
+}
+
+// leave makes the capture one that takes no tables any more, which it stays
+// until it is started anew. What runs goes on until the owner has moved it.
+func (a *Agent) leave() {
+	if a.liveness < model.LivenessStopping {
+		a.liveness = model.LivenessStopping
+		a.logger.Info("this capture is being drained")
+		a.onLeave()
+	}
 }
 
 // SetLiveness changes what the owner is told of this capture.
@@ -130,6 +142,10 @@ func (a *Agent) Apply(orders []*peerpb.Order) {
 }
 
 func (a *Agent) apply(order *peerpb.Order) {
+	if order.Leave {
+		a.leave()
+		return
+	}
 	id := peer.FeedID(order.Feed)
 	w := a.works[id]
 	switch {
@@ -191,7 +207,7 @@ func (a *Agent) steer(w *work, order *peerpb.Order) {
 		if len(order.Add) > 0 {
 			spans := make([]processor.SpanStart, len(order.Add))
 			for i, s := range order.Add {
-				spans[i] = processor.SpanStart{Span: peer.FromSpan(s.Span), CheckpointTs: s.CheckpointTs}
+				spans[i] = processor.SpanStart{Span: peer.FromSpan(s.Span), CheckpointTs: s.CheckpointTs, Prepare: s.Prepare}
 			}
 			w.processor.AddSpans(spans)
 		}
@@ -293,7 +309,11 @@ func (a *Agent) Hello() *peerpb.Hello {
 		report := w.report()
 		if w.processor != nil {
 			for _, s := range w.processor.Spans() {
-				report.Held = append(report.Held, peer.ToSpan(s.Span))
+				if s.Prepare {
+					report.Prepared = append(report.Prepared, peer.ToSpan(s.Span))
+				} else {
+					report.Held = append(report.Held, peer.ToSpan(s.Span))
+				}
 			}
 		}
 		hello.Feeds = append(hello.Feeds, report)
@@ -340,6 +360,9 @@ func (w *work) report() *peerpb.FeedReport {
 	}
 	for _, s := range p.Removed {
 		r.Removed = append(r.Removed, &peerpb.SpanStart{Span: peer.ToSpan(s.Span), CheckpointTs: s.CheckpointTs})
+	}
+	for _, s := range p.Prepared {
+		r.Prepared = append(r.Prepared, peer.ToSpan(s))
 	}
 	return r
 }

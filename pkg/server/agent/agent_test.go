@@ -127,7 +127,7 @@ func newBench(t *testing.T) *bench {
 		}
 		b.made = append(b.made, p)
 		return p, nil
-	}, zap.NewNop())
+	}, func() { b.left++ }, zap.NewNop())
 	t.Cleanup(b.Close)
 	return b
 }
