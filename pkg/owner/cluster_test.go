@@ -32,6 +32,7 @@ type cluster struct {
 	stop     func() error
 	lastRev  int64
 	metrics  *Metrics
+	lost     model.CaptureID // by kill
 }
 
 func newCluster(t testing.TB, schema *fakeSchema) *cluster {
@@ -116,6 +117,29 @@ func (c *cluster) detach(f *fakeCapture) {
 		<-f.done
 		f.stop = nil
 	}
+}
+
+// kill cuts a capture off for good: its key goes, and its grace passes.
+func (c *cluster) kill(f *fakeCapture) {
+	c.lost = f.id
+	c.detach(f)
+	require.NoError(c.t, f.session.Close(c.t.Context()))
+	eventually(c.t, "its key is gone", func() bool {
+		c.owner.fleet.mu.Lock()
+		defer c.owner.fleet.mu.Unlock()
+		m := c.owner.fleet.members[f.id]
+		return m == nil || !m.goneAt.IsZero()
+	})
+	c.shift.Store(int64(minGrace))
+}
+
+// changeOwner begins another term with the same captures.
+func (c *cluster) changeOwner(captures ...*fakeCapture) {
+	c.stopOwner()
+	for _, f := range captures {
+		c.detach(f)
+	}
+	c.startOwner(captures...)
 }
 
 func (c *cluster) create(change ...func(*etcdmeta.ChangefeedInfo)) {

@@ -3,6 +3,8 @@ package owner
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"sync"
@@ -199,6 +201,19 @@ func table(id int64, name string) *model.Table {
 	}
 }
 
+func tables(n int64) []*model.Table {
+	all := make([]*model.Table, n)
+	for i := range all {
+		all[i] = table(int64(i+1), fmt.Sprintf("t%d", i+1))
+	}
+	return all
+}
+
+const (
+	dropTable   = timodel.ActionDropTable
+	createTable = timodel.ActionCreateTable
+)
+
 func ddl(ts uint64, kind timodel.ActionType, query string) *model.DDLEvent {
 	return &model.DDLEvent{JobID: int64(ts), Type: kind, CommitTs: ts, Query: query, Schema: "db"}
 }
@@ -304,18 +319,27 @@ type fakeCapture struct {
 	starts int
 	limit  uint64 // 0: none
 	// leaving makes it stop everything and say so.
-	leaving bool
+	leaving  bool
+	stopping bool                              // was asked to take no tables any more
+	unready  bool                              // prepared tables do not become ready
+	clinging bool                              // tables are not let go
+	overlap  func(table int64, c *fakeCapture) // sees every table that begins to be delivered
 	// fail makes the next run report this error.
 	fail *peerpb.Failure
 }
 
 type fakeRun struct {
-	key     *peerpb.FeedKey
-	spans   map[int64]uint64 // table id to the checkpoint it was added with
-	barrier uint64
-	applied uint64
-	failure *peerpb.Failure
-	config  *etcdmeta.ChangefeedInfo
+	key   *peerpb.FeedKey
+	spans map[int64]uint64 // table id to the checkpoint it was added with
+	// prepared are tables that are only collected; told are those of them that
+	// were said to be ready.
+	prepared, told map[int64]uint64
+	going          map[int64]struct{} // to be let go
+	removed        []*peerpb.SpanStart
+	barrier        uint64
+	applied        uint64
+	failure        *peerpb.Failure
+	config         *etcdmeta.ChangefeedInfo
 }
 
 func (c *fakeCapture) with(fn func()) {
@@ -339,10 +363,17 @@ func (c *fakeCapture) Apply(orders []*peerpb.Order) {
 }
 
 func (c *fakeCapture) apply(o *peerpb.Order) {
+	if o.Leave {
+		c.stopping = true
+		return
+	}
 	id := peer.FeedID(o.Feed)
 	r := c.runs[id]
 	if o.Start != nil && (r == nil || r.key.Epoch != o.Feed.Epoch) {
-		r = &fakeRun{key: o.Feed, spans: map[int64]uint64{}, config: &etcdmeta.ChangefeedInfo{}}
+		r = &fakeRun{
+			key: o.Feed, spans: map[int64]uint64{}, config: &etcdmeta.ChangefeedInfo{},
+			prepared: map[int64]uint64{}, told: map[int64]uint64{}, going: map[int64]struct{}{},
+		}
 		_ = json.Unmarshal(o.Start, r.config)
 		c.runs[id] = r
 		c.starts++
@@ -355,16 +386,39 @@ func (c *fakeCapture) apply(o *peerpb.Order) {
 		return
 	}
 	for _, s := range o.Add {
+		if s.Prepare {
+			r.prepared[s.Span.TableId] = s.CheckpointTs
+			continue
+		}
+		delete(r.prepared, s.Span.TableId)
 		r.spans[s.Span.TableId] = s.CheckpointTs
+		if c.overlap != nil {
+			c.overlap(s.Span.TableId, c)
+		}
 	}
 	for _, s := range o.Remove {
-		delete(r.spans, s.TableId)
+		r.going[s.TableId] = struct{}{}
 	}
 	r.barrier = max(r.barrier, o.BarrierTs)
 	r.applied = max(r.applied, o.Seq)
 	if o.Stop {
 		delete(c.runs, id)
 		c.ended = append(c.ended, o.Feed)
+	}
+}
+
+// letGo ends what is to be removed, unless the test wants it to stay.
+func (r *fakeRun) letGo(ts uint64) {
+	for id := range r.going {
+		delete(r.going, id)
+		gone := &peerpb.SpanStart{Span: &peerpb.Span{TableId: id}, CheckpointTs: ts}
+		if start, ok := r.prepared[id]; ok {
+			gone.CheckpointTs = start
+		}
+		delete(r.prepared, id)
+		delete(r.told, id)
+		delete(r.spans, id)
+		r.removed = append(r.removed, gone)
 	}
 }
 
@@ -379,9 +433,21 @@ func (c *fakeCapture) report(r *fakeRun) *peerpb.FeedReport {
 	for _, start := range r.spans {
 		ts = max(ts, start)
 	}
-	return &peerpb.FeedReport{
-		Feed: r.key, Applied: r.applied, Spans: uint32(len(r.spans)), CheckpointTs: ts, ResolvedTs: ts, Error: r.failure,
+	if !c.clinging {
+		r.letGo(ts)
 	}
+	report := &peerpb.FeedReport{
+		Feed: r.key, Applied: r.applied, Spans: uint32(len(r.spans)), CheckpointTs: ts, ResolvedTs: ts, Error: r.failure,
+		Removed: r.removed,
+	}
+	r.removed = nil
+	for id, start := range r.prepared {
+		if _, ok := r.told[id]; !ok && !c.unready {
+			r.told[id] = start
+			report.Prepared = append(report.Prepared, &peerpb.Span{TableId: id})
+		}
+	}
+	return report
 }
 
 func (c *fakeCapture) Hello() *peerpb.Hello {
@@ -393,6 +459,10 @@ func (c *fakeCapture) Hello() *peerpb.Hello {
 		for id := range r.spans {
 			report.Held = append(report.Held, &peerpb.Span{TableId: id})
 		}
+		report.Prepared = nil
+		for id := range r.prepared {
+			report.Prepared = append(report.Prepared, &peerpb.Span{TableId: id})
+		}
 		hello.Feeds = append(hello.Feeds, report)
 	}
 	c.ended = nil
@@ -403,6 +473,9 @@ func (c *fakeCapture) Report() *peerpb.Report {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	report := &peerpb.Report{}
+	if c.stopping {
+		report.Liveness = int32(model.LivenessStopping)
+	}
 	if c.leaving {
 		report.Liveness = int32(model.LivenessStopping)
 		for id, r := range c.runs {
@@ -431,6 +504,16 @@ func (c *fakeCapture) tables(id model.ChangefeedID) map[int64]uint64 {
 		}
 	}
 	return out
+}
+
+// prepares lists the tables that are only collected.
+func (c *fakeCapture) prepares(id model.ChangefeedID) []int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r := c.runs[id]; r != nil {
+		return slices.Sorted(maps.Keys(r.prepared))
+	}
+	return nil
 }
 
 // wire is the network of the tests: one hub behind an in-memory listener.

@@ -174,6 +174,8 @@ func (f *feed) arm(now time.Time) {
 		wait = max(0, f.machine.retryAt.Sub(now))
 	case !f.state().Running():
 		wait = time.Hour // only jobs and checks wake it
+	case f.run != nil && f.run.arr.balanceAt.After(now):
+		wait = min(wait, f.run.arr.balanceAt.Sub(now))
 	}
 	f.timer.Reset(wait)
 }
@@ -387,11 +389,12 @@ func (f *feed) onJob(ctx context.Context, job Job) error {
 	return nil
 }
 
-// onArrange takes a wish about the placement. A table keeps the place that it
-// has: wishes are dropped, as wishes that cannot be met always are.
+// onArrange takes a wish about the placement. A changefeed that does not run
+// has none.
 func (f *feed) onArrange(wish Arrangement) {
-	f.logger.Info("tables stay where they are", zap.Int("wish", int(wish.Kind)),
-		zap.Int64("table", wish.Table), zap.String("capture", wish.Capture))
+	if f.run != nil {
+		f.run.onArrange(wish)
+	}
 }
 
 // remove deletes every key of the changefeed and ends the loop.
@@ -504,6 +507,9 @@ func (f *feed) onFleet(lost []model.CaptureID) {
 		if f.run != nil {
 			f.run.forget(capture)
 		}
+	}
+	if f.run != nil {
+		f.run.disturb()
 	}
 }
 

@@ -145,6 +145,16 @@ func (f *fleet) publish() {
 	f.o.touch()
 }
 
+// someStopping tells whether a capture is about to leave.
+func (v *fleetView) someStopping() bool {
+	for _, m := range v.members {
+		if m.liveness == model.LivenessStopping && !m.gone {
+			return true
+		}
+	}
+	return false
+}
+
 // captureViews is what readers see.
 func (v *fleetView) captureViews(self model.CaptureID) []CaptureView {
 	views := make([]CaptureView, 0, len(v.members))
@@ -168,6 +178,14 @@ func (v *fleetView) addr(id model.CaptureID) string {
 		return m.info.AdvertiseAddr
 	}
 	return id
+}
+
+// drain asks a capture to take no tables any more. What it has is moved away
+// as soon as it says that it is stopping.
+func (f *fleet) drain(capture model.CaptureID) {
+	if m, ok := f.snapshot().members[capture]; ok && m.conn != nil {
+		m.conn.Send(&peerpb.Order{Leave: true})
+	}
 }
 
 // Attached implements peer.Receiver.
@@ -205,11 +223,15 @@ func (f *fleet) Reported(c *peer.Conn, report *peerpb.Report) {
 	f.mu.Lock()
 	m := f.members[id]
 	stale := m == nil || m.conn != c
-	if !stale && m.liveness != model.Liveness(report.Liveness) {
+	changed := !stale && m.liveness != model.Liveness(report.Liveness)
+	if changed {
 		m.liveness = model.Liveness(report.Liveness)
 		f.publish()
 	}
 	f.mu.Unlock()
+	if changed {
+		f.o.notify(func(feed *feed) { feed.onFleet(nil) })
+	}
 	if stale {
 		return
 	}

@@ -38,10 +38,13 @@ type Options struct {
 	GCServiceID string
 	GCTTL       time.Duration
 	SessionTTL  time.Duration
-	Clock       Clock          // optional, for tests
-	Random      func() float64 // optional, for tests
-	Logger      *zap.Logger    // optional
-	Metrics     *Metrics       // optional
+	// BalanceInterval is how long after a change of captures or tables it is
+	// looked at whether the tables are spread evenly; 0 means a minute.
+	BalanceInterval time.Duration
+	Clock           Clock          // optional, for tests
+	Random          func() float64 // optional, for tests
+	Logger          *zap.Logger    // optional
+	Metrics         *Metrics       // optional
 }
 
 // minGrace is how long the tables of a vanished capture stay where they are,
@@ -63,10 +66,13 @@ type Owner struct {
 	openSink    OpenSink
 	gcServiceID string
 	gcTTL       time.Duration
-	clock       Clock
-	random      func() float64
-	logger      *zap.Logger
-	metrics     *Metrics
+	// balanceEvery is how long after a change it is looked at whether tables
+	// are spread evenly.
+	balanceEvery time.Duration
+	clock        Clock
+	random       func() float64
+	logger       *zap.Logger
+	metrics      *Metrics
 
 	fleet   *fleet
 	flusher *flusher
@@ -99,7 +105,7 @@ func New(o Options) *Owner {
 	own := &Owner{
 		self: o.Self, meta: o.Meta, hub: o.Hub, upstreamID: o.UpstreamID, upstream: o.Upstream,
 		schemas: o.Schemas, filterDDL: o.FilterDDL, openSink: o.OpenSink,
-		gcServiceID: o.GCServiceID, gcTTL: o.GCTTL, clock: o.Clock, random: o.Random,
+		gcServiceID: o.GCServiceID, gcTTL: o.GCTTL, balanceEvery: o.BalanceInterval, clock: o.Clock, random: o.Random,
 		logger: o.Logger, metrics: o.Metrics,
 		feeds: map[model.ChangefeedID]*feed{}, removed: map[model.ChangefeedID]int64{},
 		resign: make(chan struct{}), over: make(chan struct{}),
@@ -112,6 +118,9 @@ func New(o Options) *Owner {
 	}
 	if own.logger == nil {
 		own.logger = zap.NewNop()
+	}
+	if own.balanceEvery == 0 {
+		own.balanceEvery = time.Minute
 	}
 	own.fleet = newFleet(own, max(minGrace, o.SessionTTL/2))
 	own.flusher = newFlusher(own)
@@ -379,7 +388,7 @@ func (o *Owner) Submit(ctx context.Context, job Job) error {
 // cannot be met is dropped: its changefeed may be gone meanwhile.
 func (o *Owner) Arrange(wish Arrangement) {
 	if wish.Kind == ArrangeDrain {
-		o.notify(func(f *feed) { f.onArrange(wish) })
+		o.fleet.drain(wish.Capture)
 		return
 	}
 	if f := o.find(wish.ID); f != nil {

@@ -80,6 +80,11 @@ func (r *run) placedTables() []Task {
 	for id, capture := range r.place {
 		byCapture[capture] = append(byCapture[capture], id)
 	}
+	for id, m := range r.arr.moves {
+		if m.leaving { // it may still be writing there
+			byCapture[m.from] = append(byCapture[m.from], id)
+		}
+	}
 	tasks := make([]Task, 0, len(byCapture))
 	for capture, ids := range byCapture {
 		slices.Sort(ids)
@@ -185,6 +190,11 @@ func (f *feed) schedulingDetail(fleet *fleetView) string {
 	for capture, w := range f.run.works {
 		if w.conn == nil {
 			return fmt.Sprintf("capture %s is not connected", fleet.addr(capture))
+		}
+	}
+	for table, m := range f.run.arr.moves {
+		if m.leaving {
+			return fmt.Sprintf("table %d moves from %s to %s", table, fleet.addr(m.from), fleet.addr(m.to))
 		}
 	}
 	if missing := len(f.run.planner.tables) - len(f.run.place); missing > 0 {

@@ -2,8 +2,6 @@ package owner
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"maps"
 	"math"
 	"slices"
@@ -47,6 +45,8 @@ type run struct {
 	works   map[model.CaptureID]*work
 	tables  []Task // cache of the view's tasks; nil when place changed
 
+	arr arrangement
+
 	ddl        *ddlExec // being executed
 	watermarks watermarks
 	// sink is opened by the first DDL or watermark. It belongs to the task of
@@ -77,6 +77,7 @@ func startRun(ctx context.Context, f *feed) *run {
 	r := &run{
 		f: f, ctx: ctx, cancel: cancel, epoch: f.info.Epoch, info: f.info,
 		place: map[int64]model.CaptureID{}, works: map[model.CaptureID]*work{},
+		arr: arrangement{moves: map[int64]*move{}},
 	}
 	f.resolved = f.checkpoint
 	f.movedAt = f.o.clock()
@@ -178,6 +179,7 @@ func (r *run) step(ctx context.Context) error {
 		}
 		r.barrier = max(r.barrier, barrier)
 		r.dispatch()
+		r.rearrange()
 		r.advance()
 		if r.planner.next == nil || r.ddl != nil || r.f.checkpoint < r.planner.next.ts {
 			break
@@ -240,7 +242,7 @@ func (r *run) scheduled() bool {
 		return false
 	}
 	for _, w := range r.works {
-		if !w.confirmed() && w.started {
+		if !w.confirmed() && w.lastChange > 0 {
 			return false
 		}
 	}
@@ -252,48 +254,26 @@ func (r *run) scheduled() bool {
 func (r *run) dispatch() {
 	r.dropTables()
 	fleet := r.f.o.fleet.snapshot()
-	if len(r.place) == len(r.planner.tables) || len(r.f.draining) > 0 || !r.f.heardAll(fleet) {
+	if len(r.place)+r.leaving() == len(r.planner.tables) || len(r.f.draining) > 0 || !r.f.heardAll(fleet) {
 		return
 	}
 	var unplaced []int64
 	for id := range r.planner.tables {
-		if _, ok := r.place[id]; !ok {
+		if _, ok := r.place[id]; !ok && r.arr.moves[id] == nil {
 			unplaced = append(unplaced, id)
 		}
 	}
 	slices.Sort(unplaced)
-	var candidates []scheduler.Capture
-	for id, m := range fleet.members {
-		if !m.takesTables() {
-			continue
-		}
-		c := scheduler.Capture{ID: id}
-		if w := r.works[id]; w != nil {
-			c.Load = w.tables
-		}
-		candidates = append(candidates, c)
-	}
-	for capture, tables := range scheduler.Assign(unplaced, candidates) {
+	for capture, tables := range scheduler.Assign(unplaced, r.candidates(fleet)) {
 		r.add(capture, fleet.members[capture].conn, tables)
 	}
 }
 
 // add starts tables on a capture, from the checkpoint on.
 func (r *run) add(capture model.CaptureID, conn Conn, tables []int64) {
-	w := r.works[capture]
-	if w == nil {
-		w = &work{}
-		r.works[capture] = w
-	}
-	w.conn = conn
-	order := r.order()
-	if !w.started {
-		info, err := json.Marshal(r.info)
-		if err != nil {
-			r.failure = fmt.Errorf("encode changefeed info: %w", err)
-			return
-		}
-		order.Start, w.started = info, true
+	w, order := r.orderTo(capture, conn)
+	if order == nil {
+		return
 	}
 	order.Add = make([]*peerpb.SpanStart, len(tables))
 	for i, id := range tables {
@@ -303,7 +283,7 @@ func (r *run) add(capture model.CaptureID, conn Conn, tables []int64) {
 	w.tables += len(tables)
 	w.lastChange, w.barrierSent = order.Seq, r.barrier
 	r.tables = nil
-	conn.Send(order)
+	w.send(order)
 }
 
 // order makes an order that changes spans.
@@ -315,27 +295,28 @@ func (r *run) order() *peerpb.Order {
 // dropTables takes tables from captures that are not to be replicated any
 // more. Their rows up to the barrier are downstream.
 func (r *run) dropTables() {
-	var dropped map[model.CaptureID][]*peerpb.Span
+	for id := range r.arr.moves {
+		if _, ok := r.planner.tables[id]; !ok {
+			r.cancelMove(id)
+		}
+	}
+	var dropped map[model.CaptureID][]int64
 	for id, capture := range r.place {
 		if _, ok := r.planner.tables[id]; ok {
 			continue
 		}
 		if dropped == nil {
-			dropped = map[model.CaptureID][]*peerpb.Span{}
+			dropped = map[model.CaptureID][]int64{}
 		}
-		dropped[capture] = append(dropped[capture], &peerpb.Span{TableId: id})
+		dropped[capture] = append(dropped[capture], id)
 		delete(r.place, id)
 	}
-	for capture, spans := range dropped {
+	for capture, tables := range dropped {
 		w := r.works[capture]
-		w.tables -= len(spans)
-		order := r.order()
-		order.Remove = spans
-		w.lastChange, w.barrierSent = order.Seq, r.barrier
+		w.tables -= len(tables)
 		r.tables = nil
-		if w.conn != nil {
-			w.conn.Send(order)
-		}
+		r.removeAt(w, tables...)
+		r.unsettle()
 	}
 }
 
@@ -355,6 +336,8 @@ func (r *run) onReport(capture model.CaptureID, report *peerpb.FeedReport) {
 		return
 	}
 	w.progress = report
+	r.onPrepared(capture, report.Prepared)
+	r.onRemoved(capture, report.Removed)
 	if report.Stopped && report.Error == nil {
 		// It ended there without a reason: give the tables out again.
 		r.forget(capture)
@@ -382,21 +365,20 @@ func (r *run) onAttached(capture model.CaptureID, conn Conn, report *peerpb.Feed
 		_, ok := held[id]
 		return at == capture && !ok
 	})
-	var foreign []*peerpb.Span
+	var foreign []int64
 	for id := range held {
 		if at, ok := r.place[id]; ok && at != capture {
-			foreign = append(foreign, &peerpb.Span{TableId: id})
+			foreign = append(foreign, id)
 			continue
 		}
 		r.place[id] = capture
 		w.tables++
 	}
 	if len(foreign) > 0 {
-		order := r.order()
-		order.Remove = foreign
-		w.lastChange = order.Seq
-		conn.Send(order)
+		r.removeAt(w, foreign...)
 	}
+	r.movesAttached(capture, w, held, report.GetPrepared())
+	r.disturb()
 }
 
 // onDetached notes that a capture's stream broke. It works on.
@@ -414,6 +396,7 @@ func (r *run) forget(capture model.CaptureID) {
 	delete(r.works, capture)
 	maps.DeleteFunc(r.place, func(_ int64, at model.CaptureID) bool { return at == capture })
 	r.tables = nil
+	r.movesLost(capture)
 }
 
 // ddlExec is a step on its way downstream; its task tells where it is.

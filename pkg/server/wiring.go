@@ -36,10 +36,11 @@ func (s *Server) ownerOptions(r *registration, fence etcdmeta.Fence) owner.Optio
 		OpenSink: func(ctx context.Context, info *etcdmeta.ChangefeedInfo) (owner.DDLSink, error) {
 			return factory.New(ctx, s.sinkOptions(info.FeedID(), info.SinkURI, info.Config))
 		},
-		GCServiceID: s.gcService,
-		GCTTL:       time.Duration(s.o.Config.GCTTL) * time.Second,
-		SessionTTL:  time.Duration(s.o.Config.CaptureSessionTTL) * time.Second,
-		Logger:      s.logger, Metrics: s.metrics,
+		GCServiceID:     s.gcService,
+		GCTTL:           time.Duration(s.o.Config.GCTTL) * time.Second,
+		SessionTTL:      time.Duration(s.o.Config.CaptureSessionTTL) * time.Second,
+		BalanceInterval: s.o.Config.Debug.Scheduler.CheckBalanceInterval,
+		Logger:          s.logger, Metrics: s.metrics,
 	}
 }
 

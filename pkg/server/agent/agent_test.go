@@ -110,6 +110,7 @@ type bench struct {
 	mu   sync.Mutex
 	made []*fakeProcessor
 	next fakeProcessor // what the next one is like
+	left int           // how often it was asked to leave
 	err  error
 }
 

@@ -1,0 +1,323 @@
+package owner
+
+import (
+	"encoding/json"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/tidemark/tidemark/pkg/model"
+	"github.com/tidemark/tidemark/pkg/peer/peerpb"
+	"github.com/tidemark/tidemark/pkg/scheduler"
+)
+
+// maxMoves is how many tables of one changefeed move at a time. A move costs a
+// scan at its new place and, for a moment, the changefeed's checkpoint.
+const maxMoves = 32
+
+// move is a table on its way. The new capture collects its rows first, while
+// the old one goes on. Then the old one lets go, and the new one goes on from
+// where that came to. No two captures ever deliver the table.
+type move struct {
+	from model.CaptureID
+	to   model.CaptureID // empty when it was lost while from was letting go
+	// ready says that to has caught up, leaving that from was told to let go.
+	ready, leaving bool
+}
+
+// arrangement is what a run knows about tables that should be elsewhere.
+type arrangement struct {
+	moves map[int64]*move
+	// plan are moves that wait for others to end. They are looked at again
+	// before they begin.
+	plan []scheduler.Move
+	// due says that the placement has to be looked at, balance that a user
+	// wants it to be even.
+	due, balance bool
+	// balanceAt is when it is looked at whether the tables are spread evenly;
+	// zero while nothing has changed since the last time.
+	balanceAt time.Time
+}
+
+// disturb notes that captures came, went or changed.
+func (r *run) disturb() {
+	r.arr.plan, r.arr.due = nil, true
+	r.unsettle()
+}
+
+// unsettle notes that tables may not be spread evenly any more.
+func (r *run) unsettle() {
+	if r.arr.balanceAt.IsZero() {
+		r.arr.balanceAt = r.f.o.clock().Add(r.f.o.balanceEvery)
+	}
+}
+
+// onArrange takes the wish of a user over.
+func (r *run) onArrange(wish Arrangement) {
+	if wish.Kind == ArrangeRebalance {
+		r.arr.balance, r.arr.due = true, true
+		return
+	}
+	m := scheduler.Move{Table: wish.Table, From: r.place[wish.Table], To: wish.Capture}
+	if r.mayMove(m) {
+		r.begin(m)
+	}
+}
+
+// rearrange begins the moves that the present situation asks for.
+func (r *run) rearrange() {
+	a := &r.arr
+	if !a.due && len(a.plan) == 0 && (a.balanceAt.IsZero() || r.f.o.clock().Before(a.balanceAt)) {
+		return
+	}
+	fleet := r.f.o.fleet.snapshot()
+	if len(r.place)+r.leaving() != len(r.planner.tables) || !r.f.heardAll(fleet) {
+		return // first every table gets a place
+	}
+	if len(a.plan) == 0 {
+		r.replan(fleet)
+	}
+	for len(a.plan) > 0 && len(a.moves) < maxMoves {
+		next := a.plan[0]
+		a.plan = a.plan[1:]
+		if r.mayMove(next) {
+			r.begin(next)
+		}
+	}
+	a.due = a.due || len(a.moves) > 0 && len(a.plan) == 0 // look again when they have ended
+}
+
+// replan looks at the whole placement.
+func (r *run) replan(fleet *fleetView) {
+	a := &r.arr
+	if len(a.moves) > 0 {
+		return
+	}
+	a.due = false
+	placed := map[model.CaptureID][]int64{}
+	for id, capture := range r.place {
+		placed[capture] = append(placed[capture], id)
+	}
+	candidates := r.candidates(fleet)
+	if a.plan = scheduler.Drain(placed, candidates); len(a.plan) > 0 {
+		return
+	}
+	now := r.f.o.clock()
+	timely := !a.balanceAt.IsZero() && !now.Before(a.balanceAt)
+	switch {
+	case !a.balance && !timely:
+	case fleet.someStopping(): // it may go and come back: no tables are moved to and fro
+		a.balance = false
+		if timely {
+			a.balanceAt = now.Add(r.f.o.balanceEvery)
+		}
+	default:
+		a.plan = scheduler.Balance(placed, candidates)
+		a.balance, a.balanceAt = len(a.plan) > 0, time.Time{} // until nothing is left to do
+	}
+}
+
+// candidates are the captures that take tables.
+func (r *run) candidates(fleet *fleetView) []scheduler.Capture {
+	var candidates []scheduler.Capture
+	for id, m := range fleet.members {
+		if !m.takesTables() {
+			continue
+		}
+		c := scheduler.Capture{ID: id, Rank: rank(r.f.id, id)}
+		if w := r.works[id]; w != nil {
+			c.Load = w.tables
+		}
+		candidates = append(candidates, c)
+	}
+	return candidates
+}
+
+// rank orders captures in another way for each changefeed, so that changefeeds
+// with few tables do not all run on the first capture.
+func rank(feed model.ChangefeedID, capture model.CaptureID) uint64 {
+	h := fnv.New64a()
+	_, _ = io.WriteString(h, feed.Namespace+"/"+feed.ID+"/"+capture) // never fails
+	return h.Sum64()
+}
+
+// leaving counts the tables that no capture has while they move.
+func (r *run) leaving() int {
+	n := 0
+	for _, m := range r.arr.moves {
+		if m.leaving {
+			n++
+		}
+	}
+	return n
+}
+
+// mayMove tells whether a move makes sense now. As in TiCDC, one that does not
+// is dropped without an error.
+func (r *run) mayMove(m scheduler.Move) bool {
+	if r.planner == nil || m.From == "" || r.place[m.Table] != m.From || m.From == m.To || r.arr.moves[m.Table] != nil {
+		return false
+	}
+	fleet := r.f.o.fleet.snapshot()
+	return fleet.members[m.To].takesTables() && r.works[m.From].conn != nil && r.f.heardAll(fleet)
+}
+
+// begin has the new capture collect the table's rows.
+func (r *run) begin(m scheduler.Move) {
+	r.arr.moves[m.Table] = &move{from: m.From, to: m.To}
+	r.f.logger.Info("table moves", zap.Int64("tableID", m.Table), zap.String("from", m.From), zap.String("to", m.To))
+	w, order := r.orderTo(m.To, r.f.o.fleet.snapshot().members[m.To].conn)
+	if order == nil {
+		return
+	}
+	order.Add = []*peerpb.SpanStart{{Span: &peerpb.Span{TableId: m.Table}, CheckpointTs: r.f.checkpoint, Prepare: true}}
+	w.send(order)
+}
+
+// onPrepared hears that captures are ready to take tables over.
+func (r *run) onPrepared(capture model.CaptureID, spans []*peerpb.Span) {
+	for _, span := range spans {
+		if m := r.arr.moves[span.TableId]; m != nil && m.to == capture {
+			m.ready = true
+			r.letGo(span.TableId, m)
+		}
+	}
+}
+
+// letGo takes a table from the capture that has it.
+func (r *run) letGo(table int64, m *move) {
+	w := r.works[m.from]
+	if !m.ready || m.leaving || w == nil || w.conn == nil {
+		return
+	}
+	m.leaving = true
+	delete(r.place, table)
+	r.tables = nil
+	w.tables--
+	r.removeAt(w, table)
+}
+
+// onRemoved hears how far captures came with tables that they let go.
+func (r *run) onRemoved(capture model.CaptureID, spans []*peerpb.SpanStart) {
+	for _, s := range spans {
+		if m := r.arr.moves[s.Span.TableId]; m != nil && m.leaving && m.from == capture {
+			r.complete(s.Span.TableId, m, s.CheckpointTs)
+		}
+	}
+}
+
+// complete lets the new capture go on from ts. If that is lost, the table has
+// no place, which makes it a new table.
+func (r *run) complete(table int64, m *move, ts uint64) {
+	delete(r.arr.moves, table)
+	w := r.works[m.to]
+	if w == nil || w.conn == nil {
+		r.arr.due = true
+		return
+	}
+	order := r.order()
+	order.Add = []*peerpb.SpanStart{{Span: &peerpb.Span{TableId: table}, CheckpointTs: max(ts, r.f.checkpoint)}}
+	r.place[table], r.tables = m.to, nil
+	w.tables++
+	w.lastChange, w.barrierSent = order.Seq, r.barrier
+	w.send(order)
+}
+
+// cancelMove ends the move of a table that is not replicated any more.
+func (r *run) cancelMove(table int64) {
+	m := r.arr.moves[table]
+	delete(r.arr.moves, table)
+	if m != nil && r.works[m.to] != nil {
+		r.removeAt(r.works[m.to], table)
+	}
+}
+
+// removeAt orders a capture to let a table go.
+func (r *run) removeAt(w *work, tables ...int64) {
+	order := r.order()
+	for _, table := range tables {
+		order.Remove = append(order.Remove, &peerpb.Span{TableId: table})
+	}
+	w.lastChange, w.barrierSent = order.Seq, r.barrier
+	w.send(order)
+}
+
+// movesLost reacts to the loss of a capture.
+func (r *run) movesLost(capture model.CaptureID) {
+	for table, m := range r.arr.moves {
+		switch {
+		case m.from == capture:
+			r.complete(table, m, r.f.checkpoint)
+		case m.to == capture && m.leaving:
+			m.to = ""
+		case m.to == capture:
+			delete(r.arr.moves, table)
+		}
+	}
+}
+
+// movesAttached compares the moves with what a capture has that has come back:
+// orders and answers may have been lost.
+func (r *run) movesAttached(capture model.CaptureID, w *work, held map[int64]struct{}, prepared []*peerpb.Span) {
+	collects := map[int64]struct{}{}
+	var strays []int64
+	for _, span := range prepared {
+		collects[span.TableId] = struct{}{}
+		if m := r.arr.moves[span.TableId]; m == nil || m.to != capture {
+			strays = append(strays, span.TableId)
+		}
+	}
+	for table, m := range r.arr.moves {
+		_, holds := held[table]
+		_, collecting := collects[table]
+		switch {
+		case m.from == capture && m.leaving && !holds: // how far it came is not known any more
+			r.complete(table, m, r.f.checkpoint)
+		case m.from == capture:
+			m.leaving = false
+			r.letGo(table, m)
+		case m.to == capture && collecting: // whether it is ready was told once
+			m.ready = true
+			r.letGo(table, m)
+		case m.to == capture && m.leaving:
+			m.to = ""
+		case m.to == capture:
+			delete(r.arr.moves, table)
+		}
+	}
+	if len(strays) > 0 {
+		r.removeAt(w, strays...)
+	}
+}
+
+// orderTo makes an order for a capture that may not have begun the run yet;
+// nil when it cannot.
+func (r *run) orderTo(capture model.CaptureID, conn Conn) (*work, *peerpb.Order) {
+	w := r.works[capture]
+	if w == nil {
+		w = &work{}
+		r.works[capture] = w
+	}
+	w.conn = conn
+	order := r.order()
+	if !w.started {
+		info, err := json.Marshal(r.info)
+		if err != nil {
+			r.failure = fmt.Errorf("encode changefeed info: %w", err)
+			return w, nil
+		}
+		order.Start, w.started = info, true
+	}
+	return w, order
+}
+
+// send passes an order on if the capture is connected. If it is not, what it
+// does is compared with what it should do when it comes back.
+func (w *work) send(order *peerpb.Order) {
+	if w.conn != nil {
+		w.conn.Send(order)
+	}
+}
