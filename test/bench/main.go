@@ -50,6 +50,7 @@ func parts() []part {
 		{"catchup", catchUp},
 		{"latency", latency},
 		{"tables", manyTables},
+		{"api", apiReads},
 		{"start", startUp},
 	}
 }
@@ -57,9 +58,9 @@ func parts() []part {
 func main() {
 	var o options
 	flag.IntVar(&o.rows, "rows", 1_000_000, "row changes of the catch-up")
-	flag.StringVar(&o.parts, "parts", "catchup,latency,tables,start", "what to measure; tables includes idle CPU and API reads")
+	flag.StringVar(&o.parts, "parts", "catchup,latency,tables,api,start", "what to measure; tables includes idle CPU and API reads")
 	flag.StringVar(&o.sinks, "sinks", "blackhole,tidb,mariadb", "sinks of the catch-up")
-	flag.StringVar(&o.profile, "profile", "", "a folder for CPU profiles of the catch-up, which cost some CPU themselves")
+	flag.StringVar(&o.profile, "profile", "", "a folder for CPU profiles of the catch-up and of API reads, which cost some CPU themselves")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
