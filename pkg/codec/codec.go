@@ -38,13 +38,8 @@ type RowEvent struct {
 	Checksum *Checksum
 }
 
-// Checksum is the row checksum of the upstream, in the form that messages show.
-type Checksum struct {
-	Current   uint32 // of the new row; 0 for a delete
-	Previous  uint32 // of the old row; 0 for an insert
-	Corrupted bool   // the checksum did not fit the row
-	Version   int
-}
+// Checksum is the row checksum of the upstream.
+type Checksum = model.Checksum
 
 // Message is one message for the queue. Key and Value belong to the receiver.
 // A nil Key or Value differs from an empty one: it becomes a null in Kafka.
