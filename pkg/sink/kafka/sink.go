@@ -74,8 +74,10 @@ type Sink struct {
 	bootstrap *bootstrapper // nil unless the protocol has such messages
 	control   control
 	failure   atomic.Pointer[error]
-	writers   sync.RWMutex // held for reading by Write
-	closed    bool         // guarded by writers
+	// closeClaimCheck closes the storage of large messages.
+	closeClaimCheck func()
+	writers         sync.RWMutex // held for reading by Write
+	closed          bool         // guarded by writers
 }
 
 var (
@@ -102,7 +104,7 @@ func New(ctx context.Context, o sink.Options) (sink.Sink, error) {
 func (s *Sink) start(c *cluster) error {
 	id, err := c.idOf(s.o, s.logger)
 	if err != nil {
-		s.cancel()
+		s.abandon()
 		_ = c.Close()
 		return err
 	}
@@ -122,7 +124,7 @@ func Probe(ctx context.Context, o sink.Options) error {
 		return err
 	}
 	defer func() { _ = c.Close() }()
-	defer s.cancel()
+	defer s.abandon()
 	_, err = s.newEncoder(ctx)
 	return err
 }
@@ -142,18 +144,18 @@ func prepareWith(ctx context.Context, o *options, so sink.Options) (*Sink, *clus
 		return nil, nil, err
 	}
 	s := newSink(context.WithoutCancel(ctx), o, rules, so)
-	if err := s.openClaimCheck(ctx); err != nil {
-		s.cancel()
+	if err := s.openClaimCheck(ctx, so); err != nil {
+		s.abandon()
 		return nil, nil, err
 	}
 	c, err := connect(ctx, o, s.logger)
 	if err != nil {
-		s.cancel()
+		s.abandon()
 		return nil, nil, err
 	}
 	topics := newTopics(c, o, s.logger)
 	if err := topics.adjust(ctx); err != nil {
-		s.cancel()
+		s.abandon()
 		_ = c.Close()
 		return nil, nil, err
 	}
@@ -161,11 +163,18 @@ func prepareWith(ctx context.Context, o *options, so sink.Options) (*Sink, *clus
 	return s, c, nil
 }
 
+// abandon ends a sink that has no producer.
+func (s *Sink) abandon() {
+	s.cancel()
+	s.closeClaimCheck()
+}
+
 // newSink makes a sink without its connections; it lives until ctx ends or Close.
 func newSink(ctx context.Context, o *options, rules *dispatch.Rules, so sink.Options) *Sink {
 	s := &Sink{
 		o: o, rules: rules, logger: so.Logger, metrics: newMetrics(so.Registerer, so.Changefeed),
-		room: semaphore.NewWeighted(maxQueuedBytes), seed: maphash.MakeSeed(),
+		closeClaimCheck: func() {},
+		room:            semaphore.NewWeighted(maxQueuedBytes), seed: maphash.MakeSeed(),
 	}
 	if s.logger == nil {
 		s.logger = zap.NewNop()
@@ -362,6 +371,7 @@ func (s *Sink) Close() {
 		w.stop(s.endError())
 	}
 	s.producer.Close()
+	s.closeClaimCheck()
 }
 
 // endError is why what is left is not delivered.
