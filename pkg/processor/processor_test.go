@@ -439,6 +439,47 @@ func TestOlderSpanGetsOlderSchema(t *testing.T) {
 	require.Equal(t, uint64(50), r.leaseTs)
 }
 
+// olderSchemas gives leases on another store for what is older than 100.
+type olderSchemas struct{ now, older *fakeUpstream }
+
+func (s olderSchemas) Acquire(ctx context.Context, ts uint64) (SchemaLease, error) {
+	if ts < 100 {
+		return s.older.Acquire(ctx, ts)
+	}
+	return s.now.Acquire(ctx, ts)
+}
+
+func TestOlderSchemaMustCatchUpFirst(t *testing.T) {
+	older := newFakeUpstream()
+	older.table(1, 1)
+	older.table(2, 1)
+	t.Cleanup(func() { require.Zero(t, older.leases) })
+	r := newRig(t, func(o *Options) { o.Schemas = olderSchemas{o.Schemas.(*fakeUpstream), older} })
+	r.open(1, 2)
+	r.up.resolveSchema(110)
+	r.add(1, 100)
+	r.up.sub(t, 1).resolve(110)
+	r.waitCheckpoint(110)
+	r.add(2, 50)
+	older.resolveSchema(109)
+	acquired := func() bool {
+		older.mu.Lock()
+		defer older.mu.Unlock()
+		return older.leases == 1
+	}
+	r.waitFor("the older schema", acquired)
+	r.mu.Lock()
+	require.Equal(t, uint64(100), r.leaseTs, "tables are looked up where everything up to 110 is known")
+	r.mu.Unlock()
+	older.resolveSchema(120)
+	r.up.sub(t, 2).resolve(115)
+	r.up.sub(t, 1).resolve(115)
+	r.waitCheckpoint(115)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	require.Equal(t, uint64(50), r.leaseTs)
+}
+
 func TestStallReasons(t *testing.T) {
 	retry := time.Now().Add(time.Minute)
 	tests := []struct {

@@ -200,8 +200,12 @@ func (w *schemaWatch) follow(p *Processor) error {
 		return err
 	}
 	p.mu.Lock()
-	p.schemaTs = max(p.schemaTs, w.store.ResolvedTs())
-	p.mu.Unlock()
+	defer p.mu.Unlock()
+	p.leaseMu.RLock()
+	defer p.leaseMu.RUnlock()
+	if p.lease == lease { // else tables are looked up in a store that may know less
+		p.schemaTs = max(p.schemaTs, w.store.ResolvedTs())
+	}
 	return nil
 }
 
@@ -309,14 +313,49 @@ func (p *Processor) ensureLease(ctx context.Context, ts uint64) error {
 	if err != nil {
 		return err
 	}
+	for {
+		known, ok := p.takeLease(lease, ts)
+		if ok {
+			return nil
+		}
+		if err := waitKnown(ctx, lease.Store(), known); err != nil {
+			lease.Release()
+			return err
+		}
+	}
+}
+
+// takeLease makes a lease the one that tables are looked up with, unless its
+// store is behind what spans may already be sent up to, which it returns.
+func (p *Processor) takeLease(lease SchemaLease, ts uint64) (known uint64, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if lease.Store().ResolvedTs() < p.schemaTs {
+		return p.schemaTs, false
+	}
 	p.leaseMu.Lock()
 	defer p.leaseMu.Unlock()
 	if p.lease != nil {
 		p.oldLeases = append(p.oldLeases, p.lease)
 	}
 	p.lease, p.leaseTs = lease, ts
+	return 0, true
+}
+
+// waitKnown waits until a store knows every DDL up to ts.
+func waitKnown(ctx context.Context, store SchemaStore, ts uint64) error {
+	changed, cancel := store.Watch()
+	defer cancel()
+	for store.ResolvedTs() < ts {
+		if err := store.Err(); err != nil {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 	return nil
 }
 

@@ -92,6 +92,21 @@ func (r *Registry) Acquire(ctx context.Context, ts uint64) (*Lease, error) {
 	return r.load(ctx, req)
 }
 
+// AcquireKnown is Acquire for who wants to see the tables at ts at once: a
+// Store that somebody else loaded may still be behind ts. It waits until every
+// DDL up to ts is in the Store, and fails also when the Store does.
+func (r *Registry) AcquireKnown(ctx context.Context, ts uint64) (*Lease, error) {
+	l, err := r.Acquire(ctx, ts)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.store.WaitResolved(ctx, ts); err != nil {
+		l.Release()
+		return nil, fmt.Errorf("wait for the schema at %d: %w", ts, err)
+	}
+	return l, nil
+}
+
 // load opens a Store early enough for every waiting request: many changefeeds
 // start together, and one Store serves them all.
 func (r *Registry) load(ctx context.Context, req *request) (*Lease, error) {

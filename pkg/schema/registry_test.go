@@ -48,6 +48,45 @@ func TestSharing(t *testing.T) {
 	d.Release()
 }
 
+// TestAcquireKnown asks for a store that is shared and not as far yet.
+func TestAcquireKnown(t *testing.T) {
+	u := newFakeUpstream(t)
+	u.putSchema(50, dbInfo(2, "test"))
+	u.putTable(50, 2, pkTable(100, "a"))
+	r := NewRegistry(u, nil)
+	first, err := r.Acquire(t.Context(), 100)
+	require.NoError(t, err)
+	defer first.Release()
+	s := first.Store()
+
+	type answer struct {
+		tables map[int64]string
+		err    error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		l, err := r.AcquireKnown(t.Context(), 120)
+		if err != nil {
+			answers <- answer{err: err}
+			return
+		}
+		defer l.Release()
+		answers <- answer{tables: names(l.Store(), 120)}
+	}()
+	finish(t, u, s, doneJob(1, timodel.ActionCreateTable, 2, pkTable(101, "b"), "create table b (id int primary key)"))
+	require.Empty(t, answers)
+	u.resolve(120)
+	got := <-answers
+	require.NoError(t, got.err)
+	require.Equal(t, map[int64]string{100: "test.a", 101: "test.b"}, got.tables)
+
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = r.AcquireKnown(ended, 130)
+	require.ErrorIs(t, err, context.Canceled)
+	require.Len(t, r.stores[s], 1, "the lease is given back")
+}
+
 // TestManyStartTogether: changefeeds with different checkpoints that start
 // at the same time share one store.
 func TestManyStartTogether(t *testing.T) {

@@ -159,8 +159,10 @@ func (n node) Ready() bool { return n.s.ready.Load() }
 // ownerSchemas gives the owner the shared schema registry.
 type ownerSchemas struct{ registry *schema.Registry }
 
+// Acquire also waits for a schema that is loaded but not as far as ts: the
+// owner begins with the tables at ts, and only asks for DDLs after it.
 func (o ownerSchemas) Acquire(ctx context.Context, ts uint64) (owner.Lease, error) {
-	lease, err := o.registry.Acquire(ctx, ts)
+	lease, err := o.registry.AcquireKnown(ctx, ts)
 	if err != nil {
 		return nil, err
 	}
