@@ -165,13 +165,16 @@ type Reader struct {
 	decoder *mounter.Decoder
 	row     model.Row // as decoded
 	picked  model.Row // the selected columns of it
+
+	verifier  *mounter.Verifier // nil without integrity check
+	corrupted func(t *model.Table, c *model.RawChange) error
 }
 
 // NewReader makes a reader that shows timestamps in loc.
 func NewReader(loc *time.Location) *Reader { return &Reader{decoder: mounter.NewDecoder(loc)} }
 
 // Read fills the event of one item in. It is valid until the next call. An
-// error has the code ErrDecodeRowToDatum.
+// error has the code ErrDecodeRowToDatum, or is that of the checksums' verifier.
 func (r *Reader) Read(p *Plan, b *model.RowBatch, item Item, ev *codec.RowEvent) error {
 	c := &b.Rows[item.Row]
 	if err := r.decoder.Decode(p.full, c, &r.row); err != nil {
@@ -192,6 +195,9 @@ func (r *Reader) Read(p *Plan, b *model.RowBatch, item Item, ev *codec.RowEvent)
 		ev.Row.Kind, ev.Row.New = model.RowDelete, nil
 	case NewHalf:
 		ev.Row.Kind, ev.Row.Old = model.RowInsert, nil
+	}
+	if r.verifier != nil {
+		return r.verify(p, c, item.Half, ev)
 	}
 	return nil
 }

@@ -44,6 +44,7 @@ func (o *options) readCodec(p *params, sc *config.SinkConfig, cfg *config.Replic
 	c.DebeziumDisableSchema = p.boolean("debezium-disable-schema", sc.DebeziumDisableSchema, false)
 	c.OutputOldValue = outputsOldValue(protocol, sc)
 	c.OutputRowChecksum = cfg.Integrity != nil && cfg.Integrity.IntegrityCheckLevel == config.IntegrityCorrectness
+	o.failCorrupted = c.OutputRowChecksum && cfg.Integrity.CorruptionHandleLevel == config.CorruptionError
 	c.SimpleFormat = strings.ToLower(p.text("encoding-format", cc.EncodingFormat, "json"))
 	o.readAvro(p, sc, cc)
 	o.readLargeMessage(kc.LargeMessageHandle)

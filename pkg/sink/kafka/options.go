@@ -54,6 +54,7 @@ type options struct {
 	bootstrap      bootstrapOptions
 	zone           *time.Location
 	forceReplicate bool
+	failCorrupted  bool                    // a row whose checksum does not fit ends the changefeed
 	wrapConn       func(net.Conn) net.Conn // of tests that break connections
 
 	warnings []string // about values that are replaced by others

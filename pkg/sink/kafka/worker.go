@@ -100,6 +100,9 @@ func (w *worker) run() {
 
 func (w *worker) prepare(ctx context.Context) (err error) {
 	w.reader = dispatch.NewReader(w.sink.o.zone)
+	if w.sink.o.codec.OutputRowChecksum {
+		w.reader.VerifyChecksums(w.sink.corrupted)
+	}
 	w.encoder, err = w.sink.newEncoder(ctx)
 	return err
 }
