@@ -215,19 +215,17 @@ func (s *Service) checkTables(ctx context.Context, req CreateRequest) (release f
 	return release, nil
 }
 
-// newFilter compiles a filter that somebody has just written. A rule or
-// pattern that does not parse is a *RuleError, but a name in the lists of old
-// clients keeps the code that those know.
+// newFilter compiles a filter that somebody has just written. A rule that does
+// not parse is a *RuleError.
 func newFilter(cfg *config.ReplicaConfig) (*filter.Filter, error) {
 	f, err := filter.New(cfg.Filter, cfg.CaseSensitive)
-	if err == nil {
-		err = f.CheckPatterns()
-	}
-	lists := len(cfg.Filter.Rules) == 0 && cfg.Filter.HasLists()
-	if stderrors.Is(err, errors.ErrFilterRuleInvalid) && !lists {
+	if stderrors.Is(err, errors.ErrFilterRuleInvalid) {
 		return nil, &RuleError{err: err}
 	}
-	return f, err
+	if err != nil {
+		return nil, err
+	}
+	return f, f.CheckPatterns()
 }
 
 // splitEligible returns the tables that the filter selects, by whether they

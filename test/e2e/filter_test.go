@@ -333,7 +333,7 @@ func TestFilterRefusals(t *testing.T) {
 	}{
 		{"rule", map[string]any{"rules": []string{"a"}}, http.StatusInternalServerError, ""},
 		{"event", event("ignore_event", []string{"Insert"}), http.StatusInternalServerError, "CDC:ErrInvalidIgnoreEventType"},
-		{"sql", event("ignore_sql", []string{"("}), http.StatusInternalServerError, ""},
+		{"sql", event("ignore_sql", []string{"("}), http.StatusBadRequest, "CDC:ErrFilterRuleInvalid"},
 		{"syntax", event("ignore_insert_value_expr", "id >"), http.StatusInternalServerError, "CDC:ErrInvalidFilterExpression"},
 		{"two statements", event("ignore_delete_value_expr", "1); SELECT (1"), http.StatusInternalServerError, "CDC:ErrInvalidFilterExpression"},
 		{"column", event("ignore_update_new_value_expr", "mame = 'x'"), http.StatusInternalServerError, "CDC:ErrExpressionColumnNotFound"},
@@ -407,4 +407,23 @@ func TestEligibility(t *testing.T) {
 	require.NoError(t, shared.server.API.WaitCheckpoint(ctx, "el", upstreamNow(ctx, t)))
 	require.Equal(t, "1,2,3,4", rows("keyed"))
 	require.Equal(t, "1", rows("plain3"))
+}
+
+// TestExpressionLosesItsColumn: a statement that takes away what an expression
+// needs fails the changefeed for good, rather than letting rows through.
+func TestExpressionLosesItsColumn(t *testing.T) {
+	ctx := testContext(t, 2*time.Minute)
+	down := shared.downs[1]
+	exec(ctx, t, shared.upDB, "CREATE DATABASE lose", "CREATE TABLE lose.t (id INT PRIMARY KEY, v INT)")
+	exec(ctx, t, down.db, "CREATE DATABASE lose", "CREATE TABLE lose.t (id INT PRIMARY KEY, v INT)")
+	createFeed(ctx, t, down, "lose", upstreamNow(ctx, t), map[string]any{"filter": map[string]any{"rules": []string{"lose.*"},
+		"event_filters": []any{map[string]any{"matcher": []string{"lose.t"}, "ignore_insert_value_expr": "v = 1"}}}})
+	exec(ctx, t, shared.upDB, "INSERT INTO lose.t VALUES (1,1),(2,2)", "ALTER TABLE lose.t ADD COLUMN w INT",
+		"INSERT INTO lose.t VALUES (3,1,1),(4,2,1)", "ALTER TABLE lose.t DROP COLUMN v", "INSERT INTO lose.t VALUES (5,1)")
+	require.NoError(t, shared.server.API.WaitState(ctx, "lose", "failed"))
+	s, err := shared.server.API.Status(ctx, "lose")
+	require.NoError(t, err)
+	require.NotNil(t, s.LastError)
+	require.Equal(t, "CDC:ErrExpressionColumnNotFound", s.LastError.Code)
+	require.Equal(t, "2,4", text(ctx, t, down.db, "SELECT GROUP_CONCAT(id ORDER BY id) FROM lose.t"))
 }
