@@ -62,11 +62,16 @@ func startOwn(ctx context.Context, t *testing.T) *sharedStack {
 // keepLog copies a log out of the test's directory, which is removed.
 func keepLog(t *testing.T, path string) {
 	t.Helper()
+	keepLogAs(t, path, t.Name())
+}
+
+func keepLogAs(t *testing.T, path, name string) {
+	t.Helper()
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return
 	}
-	out := fmt.Sprintf("%s/tidemark-%s.log", os.TempDir(), t.Name())
+	out := fmt.Sprintf("%s/tidemark-%s.log", os.TempDir(), name)
 	if os.WriteFile(out, b, 0o644) == nil {
 		t.Log("the server's log is kept in", out)
 	}
