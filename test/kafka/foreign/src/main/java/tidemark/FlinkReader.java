@@ -1,5 +1,6 @@
 package tidemark;
 
+import java.math.BigDecimal;
 import java.time.LocalDate;
 import java.time.LocalTime;
 import java.util.ArrayList;
@@ -72,6 +73,8 @@ final class FlinkReader implements Main.Reader {
                 return LocalDate.ofEpochDay((Integer) value).toString();
             case TIME_WITHOUT_TIME_ZONE:
                 return LocalTime.ofNanoOfDay((Integer) value * 1_000_000L).toString();
+            case DOUBLE:
+                return new BigDecimal(value.toString()).stripTrailingZeros().toPlainString();
             default:
                 return value.toString();
         }
