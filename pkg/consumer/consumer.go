@@ -47,8 +47,8 @@ type Snapshots interface {
 
 // Files read the storage of messages that were too large for Kafka.
 type Files interface {
-	// Read returns a file whole; an error when it is not there.
-	Read(ctx context.Context, location string) ([]byte, error)
+	// Get returns the message that lies at an address; an error when it is not there.
+	Get(ctx context.Context, location string) ([]byte, error)
 }
 
 // Options say what is read and where it goes. Brokers, Topics or Pattern,
@@ -246,7 +246,7 @@ func (o *Options) decode(ctx context.Context, d codec.Decoder, key, value []byte
 
 // fetch reads the row that lies in a file.
 func (o *Options) fetch(ctx context.Context, d codec.Decoder, key []byte, location string) (codec.Event, error) {
-	content, err := o.Files.Read(ctx, location)
+	content, err := o.Files.Get(ctx, location)
 	if err != nil {
 		return codec.Event{}, err
 	}

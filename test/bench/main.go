@@ -52,6 +52,7 @@ func parts() []part {
 		{"tables", manyTables},
 		{"api", apiReads},
 		{"start", startUp},
+		{"kafka", kafkaCatchUp},
 	}
 }
 

@@ -3,6 +3,8 @@ package kafka
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 
 	"github.com/IBM/sarama"
 )
@@ -58,4 +60,37 @@ func readPartition(ctx context.Context, c sarama.Consumer, topic string, id int3
 			}
 		}
 	}
+}
+
+// TopicSize returns how many messages a topic has had, and the bytes that they
+// take in the brokers' logs, each replica counted.
+func (c *Cluster) TopicSize(topic string) (messages, bytes int64, err error) {
+	client, err := sarama.NewClient(c.Addrs(), ClientConfig())
+	if err != nil {
+		return 0, 0, err
+	}
+	defer func() { _ = client.Close() }()
+	ids, err := client.Partitions(topic)
+	if err != nil {
+		return 0, 0, err
+	}
+	for _, id := range ids {
+		end, err := client.GetOffset(topic, id, sarama.OffsetNewest)
+		if err != nil {
+			return 0, 0, err
+		}
+		messages += end
+	}
+	for _, b := range c.brokers {
+		logs, err := filepath.Glob(filepath.Join(b.dir, "data", topic+"-*", "*.log"))
+		if err != nil {
+			return 0, 0, err
+		}
+		for _, log := range logs {
+			if info, err := os.Stat(log); err == nil {
+				bytes += info.Size()
+			}
+		}
+	}
+	return messages, bytes, nil
 }

@@ -28,6 +28,16 @@ type Bulk struct {
 	Tables  int
 	Changes int // in all; rounded down to whole rounds of 1,000 per table
 	Workers int // default 4
+	// TextBytes is how long the text of each row is; default 160, which makes
+	// rows of about 200 bytes.
+	TextBytes int
+}
+
+func (b Bulk) textBytes() int {
+	if b.TextBytes == 0 {
+		return 160
+	}
+	return b.TextBytes
 }
 
 // rounds is how many rounds each table gets.
@@ -46,7 +56,7 @@ func (b Bulk) Prepare(ctx context.Context, db *sql.DB) error {
 	}
 	for i := range b.Tables {
 		_, err := db.ExecContext(ctx, fmt.Sprintf("CREATE TABLE %s.%s (id BIGINT PRIMARY KEY, n INT NOT NULL, "+
-			"t DATETIME(3) NOT NULL, d DECIMAL(12,2) NOT NULL, s VARCHAR(200) NOT NULL)", b.Schema, TableName(i)))
+			"t DATETIME(3) NOT NULL, d DECIMAL(12,2) NOT NULL, s VARCHAR(%d) NOT NULL)", b.Schema, TableName(i), b.textBytes()+40))
 		if err != nil {
 			return err
 		}
@@ -85,16 +95,16 @@ func (b Bulk) worker(ctx context.Context, db *sql.DB, seed uint64, next *atomic.
 		}
 		table := b.Schema + "." + TableName(int(n)%b.Tables)
 		first := n / int64(b.Tables) * roundInserts
-		if err := round(ctx, db, r, table, first); err != nil {
+		if err := b.round(ctx, db, r, table, first); err != nil {
 			return fmt.Errorf("%s from %d: %w", table, first, err)
 		}
 	}
 }
 
 // round writes one round of a table; its rows begin at key first.
-func round(ctx context.Context, db *sql.DB, r *rand.Rand, table string, first int64) error {
+func (b Bulk) round(ctx context.Context, db *sql.DB, r *rand.Rand, table string, first int64) error {
 	for _, stmt := range []string{
-		bulkInsert(r, table, first),
+		b.insert(r, table, first),
 		fmt.Sprintf("UPDATE %s SET n = n + 1, s = REVERSE(s) WHERE id BETWEEN %d AND %d", table, first, first+roundUpdates-1),
 		fmt.Sprintf("DELETE FROM %s WHERE id BETWEEN %d AND %d", table, first+roundInserts-roundDeletes, first+roundInserts-1),
 	} {
@@ -105,21 +115,20 @@ func round(ctx context.Context, db *sql.DB, r *rand.Rand, table string, first in
 	return nil
 }
 
-// bulkInsert makes rows of about 200 bytes.
-func bulkInsert(r *rand.Rand, table string, first int64) string {
-	const textBytes = 160
-	var b strings.Builder
-	b.Grow(roundInserts * (textBytes + 60))
-	fmt.Fprintf(&b, "INSERT INTO %s VALUES ", table)
-	text := make([]byte, textBytes)
+// insert makes the rows of a round.
+func (b Bulk) insert(r *rand.Rand, table string, first int64) string {
+	text := make([]byte, b.textBytes())
+	var out strings.Builder
+	out.Grow(roundInserts * (len(text) + 60))
+	fmt.Fprintf(&out, "INSERT INTO %s VALUES ", table)
 	for i := range int64(roundInserts) {
 		for j := range text {
 			text[j] = byte('a' + r.IntN(26))
 		}
 		if i > 0 {
-			b.WriteByte(',')
+			out.WriteByte(',')
 		}
-		fmt.Fprintf(&b, "(%d,%d,'2026-01-02 03:04:05.678',%d.25,'%s')", first+i, r.IntN(1e9), r.IntN(1e9), text)
+		fmt.Fprintf(&out, "(%d,%d,'2026-01-02 03:04:05.678',%d.25,'%s')", first+i, r.IntN(1e9), r.IntN(1e9), text)
 	}
-	return b.String()
+	return out.String()
 }
