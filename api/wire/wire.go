@@ -32,10 +32,13 @@ func (t Time) String() string { return time.Time(t).Format(timeLayout) }
 
 // MarshalJSON writes String's text.
 func (t Time) MarshalJSON() ([]byte, error) {
-	b := make([]byte, 0, len(timeLayout)+2)
+	return t.appendJSON(make([]byte, 0, len(timeLayout)+2)), nil
+}
+
+func (t Time) appendJSON(b []byte) []byte {
 	b = append(b, '"')
 	b = time.Time(t).AppendFormat(b, timeLayout)
-	return append(b, '"'), nil
+	return append(b, '"')
 }
 
 // JSONSchema implements openapi.Describer.
