@@ -258,10 +258,9 @@ func TestAnnouncements(t *testing.T) {
 	s := startRegistry(t)
 	o := options(s)
 	ddl := &model.DDLEvent{Query: "CREATE TABLE `t` (`a` INT)", Type: timodel.ActionCreateTable, Schema: "test", Table: "t", CommitTs: 7}
-	e, _ := start(t, o)
 	for _, enabled := range []bool{false, true} {
 		o.EnableTiDBExtension = enabled
-		e, _ = start(t, o)
+		e, _ := start(t, o)
 		m, err := e.Watermark(t.Context(), "topic", 7)
 		require.NoError(t, err)
 		require.Nil(t, m)

@@ -111,17 +111,28 @@ func (c *confluent) schema(ctx context.Context, data []byte) (string, []byte, er
 	return found.Schema, data[headerLen:], nil
 }
 
-// call sends a request until it is answered, with growing pauses, or the
-// context ends. Answers that blame the request are errors.
+// call sends a request until it is answered. Answers that blame the request are
+// errors.
 func (c *confluent) call(ctx context.Context, method, path string, body []byte) ([]byte, error) {
-	for pause := c.backoff; ; pause = min(2*pause, maxBackoff) {
-		answer, status, err := c.try(ctx, method, path, body)
+	answer, status, err := untilAnswered(ctx, c.backoff, func() ([]byte, int, error) { return c.try(ctx, method, path, body) })
+	if err != nil {
+		return nil, errors.ErrAvroSchemaAPIError.Wrap(err, method+" "+c.base+path)
+	}
+	if status != http.StatusOK {
+		return nil, errors.ErrAvroSchemaAPIError.New(
+			fmt.Sprintf("%s %s: status %d: %s", method, c.base+path, status, firstBytes(answer)))
+	}
+	return answer, nil
+}
+
+// untilAnswered tries a request with growing pauses until the answer has a
+// status below 500, which may be one of failure, or the context ends.
+func untilAnswered(ctx context.Context, pause time.Duration, try func() ([]byte, int, error)) ([]byte, int, error) {
+	for ; ; pause = min(2*pause, maxBackoff) {
+		answer, status, err := try()
 		switch {
-		case err == nil && status == http.StatusOK:
-			return answer, nil
 		case err == nil && status < http.StatusInternalServerError:
-			return nil, errors.ErrAvroSchemaAPIError.New(
-				fmt.Sprintf("%s %s: status %d: %s", method, c.base+path, status, firstBytes(answer)))
+			return answer, status, nil
 		case err == nil:
 			err = fmt.Errorf("status %d: %s", status, firstBytes(answer))
 		}
@@ -130,7 +141,7 @@ func (c *confluent) call(ctx context.Context, method, path string, body []byte) 
 		select {
 		case <-ctx.Done():
 			timer.Stop()
-			return nil, errors.ErrAvroSchemaAPIError.Wrap(err, method+" "+c.base+path)
+			return nil, 0, err
 		case <-timer.C:
 		}
 	}
