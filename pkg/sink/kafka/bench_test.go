@@ -37,19 +37,7 @@ func serveBroker() error {
 	defer c.Close()
 	c.ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		c.KeepControl()
-		in := req.(*kmsg.ProduceRequest)
-		out := in.ResponseKind().(*kmsg.ProduceResponse)
-		for _, t := range in.Topics {
-			rt := kmsg.NewProduceResponseTopic()
-			rt.Topic = t.Topic
-			for _, p := range t.Partitions {
-				rp := kmsg.NewProduceResponseTopicPartition()
-				rp.Partition = p.Partition
-				rt.Partitions = append(rt.Partitions, rp)
-			}
-			out.Topics = append(out.Topics, rt)
-		}
-		return out, nil, true
+		return answer(req.(*kmsg.ProduceRequest), 0), nil, true
 	})
 	fmt.Println(c.ListenAddrs()[0])
 	_, _ = bufio.NewReader(os.Stdin).ReadString('\n') // until the parent is gone

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"net"
 	"sync"
@@ -142,20 +143,24 @@ func refuse(c *kfake.Cluster, n int32, refused *atomic.Int32) {
 			return nil, nil, false
 		}
 		refused.Add(1)
-		in := req.(*kmsg.ProduceRequest)
-		out := in.ResponseKind().(*kmsg.ProduceResponse)
-		for _, t := range in.Topics {
-			rt := kmsg.NewProduceResponseTopic()
-			rt.Topic = t.Topic
-			for _, p := range t.Partitions {
-				rp := kmsg.NewProduceResponseTopicPartition()
-				rp.Partition, rp.ErrorCode = p.Partition, kerr.NotEnoughReplicas.Code
-				rt.Partitions = append(rt.Partitions, rp)
-			}
-			out.Topics = append(out.Topics, rt)
-		}
-		return out, nil, true
+		return answer(req.(*kmsg.ProduceRequest), kerr.NotEnoughReplicas.Code), nil, true
 	})
+}
+
+// answer gives all partitions of a request one error.
+func answer(in *kmsg.ProduceRequest, code int16) *kmsg.ProduceResponse {
+	out := in.ResponseKind().(*kmsg.ProduceResponse)
+	for _, t := range in.Topics {
+		rt := kmsg.NewProduceResponseTopic()
+		rt.Topic = t.Topic
+		for _, p := range t.Partitions {
+			rp := kmsg.NewProduceResponseTopicPartition()
+			rp.Partition, rp.ErrorCode = p.Partition, code
+			rt.Partitions = append(rt.Partitions, rp)
+		}
+		out.Topics = append(out.Topics, rt)
+	}
+	return out
 }
 
 // trouble moves leaders and cuts connections until the test has what it wants.
@@ -258,6 +263,45 @@ func checkOrder(t *testing.T, got *consumer, partitions, all int, exact bool) {
 		}
 	}
 	require.Equal(t, all, first)
+}
+
+// A topic that takes smaller batches than the default one gets smaller ones.
+func TestBatchTooLargeForTopic(t *testing.T) {
+	const most = 3 // messages
+	c := newCluster(t, 1, 1)
+	s, _ := openShaky(t, sinkOptions(t, c, "protocol=open-protocol"))
+	var refused atomic.Int32
+	c.ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		in := req.(*kmsg.ProduceRequest)
+		var batch kmsg.RecordBatch
+		if err := batch.ReadFrom(in.Topics[0].Partitions[0].Records); err != nil || batch.NumRecords <= most {
+			return nil, err, false
+		}
+		refused.Add(1)
+		return answer(in, kerr.MessageTooLarge.Code), nil, true
+	})
+	u := sinktest.NewTable(t, 7, "CREATE TABLE db.t (id INT PRIMARY KEY)")
+	var rows []model.RawChange
+	for i := range 200 {
+		rows = append(rows, u.Change(uint64(i+1), 0, nil, []any{i}))
+	}
+	first, second := write(t, s, u.Model, rows[:100]...), write(t, s, u.Model, rows[100:]...)
+	require.NoError(t, acked(t, first))
+	require.NoError(t, acked(t, second))
+	require.Positive(t, refused.Load())
+	got := consume(t, c, topic)
+	got.await(200)
+	for i, line := range got.of(topic, 0) {
+		require.Equal(t, fmt.Sprintf("insert %d %d", i+1, i), line)
+	}
+	require.Empty(t, s.Status().Reason)
+}
+
+func TestSequenceWraps(t *testing.T) {
+	require.Equal(t, int32(math.MaxInt32), advance(math.MaxInt32-1, 1))
+	require.Equal(t, int32(0), advance(math.MaxInt32, 1))
+	require.Equal(t, int32(4), advance(math.MaxInt32, 5))
 }
 
 // A partition that stays away is shown, and given up after a while.

@@ -23,6 +23,7 @@ type partition struct {
 	searching bool    // is in producer.homeless or on the locator's desk
 	scheduled bool    // is in sender.ready
 	sequence  int32   // place of the next message
+	limit     int     // bytes of a batch of several messages, once the broker has refused one; else 0
 
 	failedSince time.Time // zero while all is well
 	tries       int
@@ -36,6 +37,7 @@ type flight struct {
 	bytes  int
 	sends  []*send // that have messages in the batch
 	failed bool
+	large  bool // the broker refused it for its size: it goes again in two
 }
 
 // waits tells whether the partition has a batch to send and may send it.
@@ -63,7 +65,11 @@ func (part *partition) next(p *producer) *flight {
 
 // cut makes a batch of what is queued.
 func (part *partition) cut(p *producer) *flight {
-	n, bytes := part.measure(p.maxSize)
+	limit := p.maxSize
+	if part.limit > 0 {
+		limit = min(limit, part.limit)
+	}
+	n, bytes := part.measure(limit)
 	f := &flight{part: part, bytes: bytes}
 	slab, records := make([]sarama.Record, n), make([]*sarama.Record, n)
 	for i := range records {
@@ -90,7 +96,7 @@ func (part *partition) cut(p *producer) *flight {
 	}
 	if p.id.id >= 0 {
 		f.batch.FirstSequence = part.sequence
-		part.sequence = int32((int64(part.sequence) + int64(n)) & math.MaxInt32)
+		part.sequence = advance(part.sequence, n)
 	}
 	return f
 }
@@ -120,13 +126,47 @@ func (part *partition) landed() (retry bool) {
 	}
 	var failed []*flight
 	for _, f := range part.flights {
-		if f.failed {
+		switch {
+		case f.large:
+			failed = append(failed, f.halves()...)
+		case f.failed:
 			failed = append(failed, f)
 		}
 	}
 	part.flights = part.flights[:0]
 	part.again = append(failed, part.again...)
 	return len(failed) > 0
+}
+
+// halves cuts a batch in two, which take its place in the partition.
+func (f *flight) halves() []*flight {
+	middle := len(f.batch.Records) / 2
+	for _, s := range f.sends {
+		s.parts++ // both halves count for all of them
+	}
+	batch := f.batch
+	part := func(records []*sarama.Record, skipped int) *flight {
+		half := &flight{part: f.part, bytes: f.bytes / 2, sends: f.sends, batch: &sarama.RecordBatch{
+			Version: batch.Version, PartitionLeaderEpoch: batch.PartitionLeaderEpoch,
+			Codec: batch.Codec, CompressionLevel: batch.CompressionLevel,
+			FirstTimestamp: batch.FirstTimestamp, MaxTimestamp: batch.MaxTimestamp,
+			ProducerID: batch.ProducerID, ProducerEpoch: batch.ProducerEpoch, FirstSequence: batch.FirstSequence,
+			LastOffsetDelta: int32(len(records) - 1), Records: records,
+		}}
+		if batch.FirstSequence >= 0 {
+			half.batch.FirstSequence = advance(batch.FirstSequence, skipped)
+		}
+		for i, r := range records {
+			r.OffsetDelta = int64(i)
+		}
+		return half
+	}
+	return []*flight{part(f.batch.Records[:middle], 0), part(f.batch.Records[middle:], middle)}
+}
+
+// advance moves a place in a partition on; after the greatest comes 0.
+func advance(sequence int32, n int) int32 {
+	return int32((int64(sequence) + int64(n)) & math.MaxInt32)
 }
 
 // remove takes an acknowledged flight out.

@@ -157,6 +157,10 @@ func (p *producer) land(f *flight, err error, acked []*send) []*send {
 		}
 		part.remove(f)
 		p.recovered(part)
+	case stderrors.Is(err, sarama.ErrMessageSizeTooLarge) && len(f.batch.Records) > 1:
+		f.failed, f.large = true, true
+		part.limit = max(f.bytes/2, 1)
+		p.failed(part, err)
 	case !retriable(err) && !(stderrors.Is(err, sarama.ErrOutOfOrderSequenceNumber) && part.failedBefore(f)):
 		p.fail(fmt.Errorf("partition %s: %w", part.key, err))
 		return acked
