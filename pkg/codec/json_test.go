@@ -76,3 +76,39 @@ func TestMembers(t *testing.T) {
 		require.Error(t, Members([]byte(bad), visit), bad)
 	}
 }
+
+func TestJSONString(t *testing.T) {
+	for _, want := range []string{"", "a", "\u2028\\\"é", "\x00"} {
+		got, err := JSONString([]byte(standard(t, want)))
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+	}
+	for _, bad := range []string{"", `"`, "1", "null", `"\x"`, `"\"`} {
+		_, err := JSONString([]byte(bad))
+		require.Error(t, err, bad)
+	}
+}
+
+// FuzzMembers compares with the standard decoder, which keeps no order.
+func FuzzMembers(f *testing.F) {
+	for _, s := range []string{`{}`, ` { "a" : [1, {"b":"}\""}] , "c":-1.5e3,"d":null }`, `{"\u00e9":{},"x":"\\"}`, `{"a":1,"a":2}`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, object []byte) {
+		got := make(map[string]json.RawMessage)
+		err := Members(object, func(name string, value json.RawMessage) error {
+			got[name] = value
+			return nil
+		})
+		var want map[string]json.RawMessage
+		if json.Unmarshal(object, &want) != nil || want == nil {
+			require.Error(t, err)
+			return
+		}
+		require.NoError(t, err)
+		require.Len(t, got, len(want))
+		for name, value := range want {
+			require.Equal(t, string(value), string(got[name]))
+		}
+	})
+}

@@ -234,3 +234,5 @@ func FuzzDecode(f *testing.F) {
 }
 
 func BenchmarkEncode(b *testing.B) { codectest.Benchmark(b, newEncoder(nil)) }
+
+func BenchmarkDecode(b *testing.B) { codectest.BenchmarkDecoder(b, newEncoder(nil), NewDecoder()) }

@@ -225,3 +225,7 @@ func FuzzDecode(f *testing.F) {
 }
 
 func BenchmarkEncode(b *testing.B) { codectest.Benchmark(b, newEncoder(b, nil)) }
+
+func BenchmarkDecode(b *testing.B) {
+	codectest.BenchmarkDecoder(b, newEncoder(b, nil), NewDecoder(codec.Options{}))
+}

@@ -104,16 +104,14 @@ func (m *message) image(rows []json.RawMessage) ([]codec.Cell, error) {
 	var cells []codec.Cell
 	err := codec.Members(rows[0], func(name string, raw json.RawMessage) error {
 		cell := codec.Cell{Name: name, Type: m.MySQLType[name], Key: slices.Contains(m.PKNames, name)}
-		var text *string
-		if err := json.Unmarshal(raw, &text); err != nil {
-			return errors.ErrDecodeFailed.Wrap(err, "canal-json column "+name)
-		}
-		if text != nil {
-			v, err := codec.ParseCanalValue(cell.Type, *text)
+		if string(raw) != "null" {
+			text, err := codec.JSONString(raw)
 			if err != nil {
 				return err
 			}
-			cell.Value = v
+			if cell.Value, err = codec.ParseCanalValue(cell.Type, text); err != nil {
+				return err
+			}
 		}
 		cells = append(cells, cell)
 		return nil

@@ -103,9 +103,7 @@ func decodeValue(raw json.RawMessage) (any, error) {
 	case string(raw) == "null":
 		return nil, nil
 	case raw[0] == '"':
-		var text string
-		err := json.Unmarshal(raw, &text)
-		return text, err
+		return codec.JSONString(raw)
 	}
 	text := string(raw)
 	if n, err := strconv.ParseInt(text, 10, 64); err == nil {

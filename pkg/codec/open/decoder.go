@@ -147,27 +147,42 @@ func decodeRow(value []byte) (*codec.DecodedRow, error) {
 func decodeImage(image []byte) ([]codec.Cell, error) {
 	var cells []codec.Cell
 	err := codec.Members(image, func(name string, raw json.RawMessage) error {
-		var c struct {
-			Type  byte             `json:"t"`
-			Key   bool             `json:"h"`
-			Flag  model.ColumnFlag `json:"f"`
-			Value json.RawMessage  `json:"v"`
-		}
-		if err := json.Unmarshal(raw, &c); err != nil {
+		cell, err := decodeColumn(raw)
+		if err != nil {
 			return errors.ErrDecodeFailed.Wrap(err, "open-protocol column "+name)
 		}
-		cell := codec.Cell{Name: name, Key: c.Key, Type: typeName(c.Type, c.Flag)}
-		if len(c.Value) > 0 && string(c.Value) != "null" {
-			v, err := decodeValue(c.Type, c.Flag, c.Value)
-			if err != nil {
-				return errors.ErrDecodeFailed.Wrap(err, "open-protocol column "+name)
-			}
-			cell.Value = v
-		}
+		cell.Name = name
 		cells = append(cells, cell)
 		return nil
 	})
 	return cells, err
+}
+
+func decodeColumn(column []byte) (codec.Cell, error) {
+	var tp, flag uint64
+	var cell codec.Cell
+	var value json.RawMessage
+	err := codec.Members(column, func(name string, raw json.RawMessage) (err error) {
+		switch name {
+		case "t":
+			tp, err = strconv.ParseUint(string(raw), 10, 8)
+		case "h":
+			cell.Key = string(raw) == "true"
+		case "f":
+			flag, err = strconv.ParseUint(string(raw), 10, 32)
+		case "v":
+			value = raw
+		}
+		return err
+	})
+	if err != nil {
+		return cell, err
+	}
+	cell.Type = typeName(byte(tp), model.ColumnFlag(flag))
+	if len(value) > 0 && string(value) != "null" {
+		cell.Value, err = decodeValue(byte(tp), model.ColumnFlag(flag), value)
+	}
+	return cell, err
 }
 
 func typeName(tp byte, flag model.ColumnFlag) string {
@@ -187,8 +202,8 @@ func decodeValue(tp byte, flag model.ColumnFlag, raw json.RawMessage) (any, erro
 	if isNumber(tp) {
 		return codec.ParseText(types.TypeStr(tp), flag&model.FlagUnsigned != 0, string(raw))
 	}
-	var text string
-	if err := json.Unmarshal(raw, &text); err != nil {
+	text, err := codec.JSONString(raw)
+	if err != nil {
 		return nil, err
 	}
 	binary := flag&model.FlagBinary != 0
