@@ -28,6 +28,7 @@ type flags struct {
 	format        string
 	extension     bool
 	avroWatermark bool
+	claimCheck    string
 	rawValue      bool
 	logLevel      string
 }
@@ -55,6 +56,7 @@ func newCommand(run func(ctx context.Context, f *flags) error) *cobra.Command {
 	fs.StringVar(&f.upstream, "upstream", "", "mysql://user:password@host:port/ of the upstream TiDB, for rows of which messages have the key only")
 	fs.StringVar(&f.registry, "schema-registry", "", "address of the schema registry (protocol avro)")
 	fs.StringVar(&f.compression, "large-message-compression", "none", "large-message-handle-compression of the changefeed")
+	fs.StringVar(&f.claimCheck, "claim-check-storage-uri", "", "claim-check-storage-uri of the changefeed, for rows that lie in files")
 	fs.BoolVar(&f.rawValue, "claim-check-raw-value", false, "claim-check-raw-value of the changefeed")
 	fs.StringVar(&f.format, "encoding-format", "json", "encoding-format of the changefeed (protocol simple)")
 	fs.BoolVar(&f.extension, "enable-tidb-extension", false, "enable-tidb-extension of the changefeed")

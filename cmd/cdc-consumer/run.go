@@ -11,6 +11,7 @@ import (
 	"github.com/tidemark/tidemark/pkg/config"
 	"github.com/tidemark/tidemark/pkg/consumer"
 	"github.com/tidemark/tidemark/pkg/model"
+	"github.com/tidemark/tidemark/pkg/objstore"
 	"github.com/tidemark/tidemark/pkg/sink"
 	"github.com/tidemark/tidemark/pkg/sink/factory"
 )
@@ -44,6 +45,14 @@ func run(ctx context.Context, f *flags) error {
 		}
 		defer func() { _ = db.Close() }()
 		o.Snapshots = consumer.NewTiDB(db)
+	}
+	if f.claimCheck != "" {
+		files, err := objstore.OpenClaimCheck(ctx, config.SinkURI(f.claimCheck))
+		if err != nil {
+			return err
+		}
+		defer files.Close()
+		o.Files = files
 	}
 	if f.downstream == "" {
 		o.Target = consumer.NewPrint(os.Stdout)
