@@ -216,10 +216,11 @@ func (s *Service) checkTables(ctx context.Context, req CreateRequest) (release f
 }
 
 // newFilter compiles a filter that somebody has just written. A rule that does
-// not parse is a *RuleError.
+// not parse is a *RuleError; a name in the lists of old clients keeps the code
+// that those know.
 func newFilter(cfg *config.ReplicaConfig) (*filter.Filter, error) {
 	f, err := filter.New(cfg.Filter, cfg.CaseSensitive)
-	if stderrors.Is(err, errors.ErrFilterRuleInvalid) {
+	if stderrors.Is(err, errors.ErrFilterRuleInvalid) && !cfg.Filter.HasLists() {
 		return nil, &RuleError{err: err}
 	}
 	if err != nil {
