@@ -65,6 +65,7 @@ func newRunner(ctx context.Context, t *testing.T, nodes map[string]*cluster.Serv
 		"pd":         strings.TrimPrefix(shared.up.PD, "http://"),
 		"tidb":       shared.up.TiDB,
 		"downstream": shared.up.Downstream,
+		"kafka":      shared.kafka.ListenAddrs()[0],
 		"closed":     shared.closed,
 		"dir":        shared.dir,
 		"epoch":      time.UnixMilli(0).Format("2006-01-02 15:04:05.000"),

@@ -13,18 +13,21 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kfake"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/tidemark/tidemark/test/cluster"
 )
 
-// stack is an upstream, a second TiDB as downstream, and servers.
+// stack is an upstream, a second TiDB and a Kafka broker as downstreams, and a
+// server.
 type stack struct {
 	dir    string
 	up     *cluster.Upstream
 	upDB   *sql.DB
 	server *cluster.Server
 	etcd   *clientv3.Client
+	kafka  *kfake.Cluster
 	// closed is an address of this machine where nobody listens.
 	closed string
 }
@@ -53,6 +56,7 @@ func runAll(m *testing.M) (int, error) {
 	}
 	code := m.Run()
 	_ = shared.etcd.Close()
+	shared.kafka.Close()
 	if err := shared.server.Stop(); err != nil {
 		return 1, err
 	}
@@ -82,6 +86,9 @@ func startStack(ctx context.Context, dir string) (*stack, error) {
 		return nil, err
 	}
 	if s.etcd, err = clientv3.New(clientv3.Config{Endpoints: []string{s.up.PD}, DialTimeout: 5 * time.Second}); err != nil {
+		return nil, err
+	}
+	if s.kafka, err = kfake.NewCluster(kfake.NumBrokers(1)); err != nil {
 		return nil, err
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
