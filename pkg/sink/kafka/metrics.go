@@ -3,7 +3,6 @@ package kafka
 import (
 	"context"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -22,11 +21,13 @@ type metrics struct {
 	*sink.Metrics
 	id model.ChangefeedID
 
-	send      prometheus.Observer // seconds from hand-over to acknowledgement
-	roundRows prometheus.Observer
-	roundTime prometheus.Observer
-	retries   prometheus.Gauge
-	errors    prometheus.Gauge
+	send       prometheus.Observer // seconds from hand-over to acknowledgement
+	roundRows  prometheus.Observer
+	roundTime  prometheus.Observer
+	encoderIn  prometheus.Gauge // tasks that wait for encoders
+	encoderOut prometheus.Gauge // runs of messages that wait for the producer
+	retries    prometheus.Gauge
+	errors     prometheus.Gauge
 
 	outgoing, requests, responses, inFlight *prometheus.GaugeVec // by broker
 	latency                                 *prometheus.GaugeVec // by broker and type, seconds
@@ -48,6 +49,10 @@ func newMetrics(r prometheus.Registerer, id model.ChangefeedID) *metrics {
 		send:      histogram("mq_worker_send_message_duration", "Seconds until messages are acknowledged.", prometheus.ExponentialBuckets(0.001, 2, 20)),
 		roundRows: histogram("mq_worker_batch_size", "Rows that a worker encodes at a time.", prometheus.ExponentialBuckets(4, 2, 10)),
 		roundTime: histogram("mq_worker_batch_duration", "Seconds that a worker takes to encode them.", prometheus.ExponentialBuckets(0.004, 2, 10)),
+		encoderIn: gauge("encoder_group_input_chan_size", "Pieces of batches that wait for an encoder.", feed).
+			WithLabelValues(id.Namespace, id.ID),
+		encoderOut: gauge("encoder_group_output_chan_size", "Encoded pieces that wait for the producer.", feed).
+			WithLabelValues(id.Namespace, id.ID),
 		retries: gauge("kafka_producer_retry_count", "Batches that were sent again.", feed).
 			WithLabelValues(id.Namespace, id.ID),
 		errors: gauge("kafka_producer_err_count", "Producers that failed for good.", feed).
@@ -76,20 +81,22 @@ func (m *metrics) delivered(rows, bytes int, lastCommit uint64, took time.Durati
 	m.FlushLag.Observe(time.Since(model.TimeOf(lastCommit)).Seconds())
 }
 
-// follow reads the client's own figures until ctx ends.
-func (m *metrics) follow(ctx context.Context, wg *sync.WaitGroup, client sarama.Client) {
-	wg.Go(func() {
-		tick := time.NewTicker(followEvery)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-				m.read(client)
-			}
+// follow reads figures that change by themselves until ctx ends: the client's
+// own, and what waits in the sink.
+func (m *metrics) follow(ctx context.Context, client sarama.Client, waiting func() (tasks, sends int)) {
+	tick := time.NewTicker(followEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			tasks, sends := waiting()
+			m.encoderIn.Set(float64(tasks))
+			m.encoderOut.Set(float64(sends))
+			m.read(client)
 		}
-	})
+	}
 }
 
 func (m *metrics) read(client sarama.Client) {

@@ -133,10 +133,10 @@ func parseURI(uri config.SinkURI) (*url.URL, error) {
 func defaultClientID(o sink.Options) string {
 	id := fmt.Sprintf("TiCDC_producer_%s_%s_%s", o.Capture, o.Changefeed.Namespace, o.Changefeed.ID)
 	return strings.Map(func(r rune) rune {
-		if strings.ContainsRune(`?:,"`, r) {
-			return '_'
+		if legalClientID.MatchString(string(r)) {
+			return r
 		}
-		return r
+		return '_'
 	}, id)
 }
 

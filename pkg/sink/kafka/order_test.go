@@ -31,6 +31,15 @@ type wires struct {
 	mu    sync.Mutex
 	conns []*wire
 	wg    sync.WaitGroup // drains
+	over  bool           // no drain is started any more
+}
+
+// wait waits for the drains.
+func (w *wires) wait() {
+	w.mu.Lock()
+	w.over = true
+	w.mu.Unlock()
+	w.wg.Wait()
 }
 
 func (w *wires) wrap(c net.Conn) net.Conn {
@@ -102,6 +111,11 @@ func (w *wire) Close() error {
 	if !w.broken.Load() || !w.closed.CompareAndSwap(false, true) {
 		return w.Conn.Close()
 	}
+	w.owner.mu.Lock()
+	defer w.owner.mu.Unlock()
+	if w.owner.over {
+		return w.Conn.Close()
+	}
 	w.owner.wg.Go(func() {
 		_ = w.Conn.SetDeadline(time.Now().Add(time.Second))
 		_, _ = io.Copy(io.Discard, w.Conn)
@@ -127,7 +141,7 @@ func openShaky(t testing.TB, o sink.Options) (*Sink, *wires) {
 	p.mu.Unlock()
 	t.Cleanup(func() {
 		s.Close()
-		w.wg.Wait()
+		w.wait()
 	})
 	s.newEncoder = func(context.Context) (codec.Encoder, error) { return &textEncoder{}, nil }
 	return s, w

@@ -200,6 +200,17 @@ func (p *producer) Status() sink.Status {
 	return p.trouble
 }
 
+// waiting counts the runs of messages that are not in batches.
+func (p *producer) waiting() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := 0
+	for _, part := range p.partitions {
+		n += len(part.queue)
+	}
+	return n
+}
+
 // Close stops sending, waits a while for requests under way and ends. What is
 // not acknowledged by then gets done with an error.
 func (p *producer) Close() {

@@ -109,11 +109,24 @@ func (s *Sink) start(c *cluster) error {
 		return err
 	}
 	s.producer = newProducer(c, s.o, id, s.logger, s.metrics, func(err error) { _ = s.fail(err) })
-	s.metrics.follow(s.ctx, &s.wg, c)
+	s.wg.Go(func() { s.metrics.follow(s.ctx, c, s.waiting) })
 	if s.bootstrap != nil {
 		s.wg.Go(func() { s.bootstrap.run(s.ctx) })
 	}
 	return nil
+}
+
+// waiting counts what waits for encoders and for the producer.
+func (s *Sink) waiting() (tasks, sends int) {
+	for _, w := range s.workers {
+		w.mu.Lock()
+		tasks += len(w.queue)
+		w.mu.Unlock()
+	}
+	if p, ok := s.producer.(*producer); ok {
+		sends = p.waiting()
+	}
+	return tasks, sends
 }
 
 // Probe tells whether New would succeed. It leaves nothing open, but the
@@ -368,18 +381,18 @@ func (s *Sink) Close() {
 	}
 	s.wg.Wait()
 	for _, w := range s.workers {
-		w.stop(s.endError())
+		w.stop(s.endError(errClosed))
 	}
 	s.producer.Close()
 	s.closeClaimCheck()
 }
 
-// endError is why what is left is not delivered.
-func (s *Sink) endError() error {
-	if err := s.broken(); err != nil {
-		return err
+// endError is why what is left is not delivered: what ended the sink, else err.
+func (s *Sink) endError(err error) error {
+	if failure := s.failure.Load(); failure != nil {
+		return *failure
 	}
-	return errors.ErrKafkaSendMessage.Wrap(errClosed)
+	return errors.ErrKafkaSendMessage.Wrap(err)
 }
 
 // pending is a batch whose rows are not all acknowledged.

@@ -95,7 +95,10 @@ func (w *worker) run() {
 			err = ctx.Err()
 		}
 	}
-	w.stop(w.sink.fail(err))
+	if ctx.Err() == nil {
+		err = w.sink.fail(err)
+	}
+	w.stop(w.sink.endError(err))
 }
 
 func (w *worker) prepare(ctx context.Context) (err error) {
