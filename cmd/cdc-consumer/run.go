@@ -3,86 +3,114 @@ package main
 import (
 	"context"
 	"os"
+	"regexp"
 
-	"github.com/IBM/sarama"
 	"go.uber.org/zap"
 
-	"github.com/tidemark/tidemark/pkg/codec"
 	"github.com/tidemark/tidemark/pkg/config"
 	"github.com/tidemark/tidemark/pkg/consumer"
 	"github.com/tidemark/tidemark/pkg/model"
 	"github.com/tidemark/tidemark/pkg/objstore"
 	"github.com/tidemark/tidemark/pkg/sink"
 	"github.com/tidemark/tidemark/pkg/sink/factory"
+	"github.com/tidemark/tidemark/pkg/sink/kafka"
 )
 
 // run reads until ctx ends.
 func run(ctx context.Context, f *flags) error {
-	pattern, err := f.topicPattern()
-	if err != nil {
-		return err
-	}
-	options, err := f.codecOptions()
-	if err != nil {
-		return err
-	}
 	log, err := newLogger(f.logLevel)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = log.Sync() }()
-	kafka := sarama.NewConfig()
-	kafka.ClientID = "cdc-consumer"
-	kafka.Version = sarama.V2_4_0_0
-	o := consumer.Options{
-		Brokers: f.brokers, Topics: f.topics, Pattern: pattern, Group: f.group,
-		Kafka: kafka, Codec: options, Logger: log,
+	feed, err := f.changefeed(log)
+	if err != nil {
+		return err
 	}
-	if f.upstream != "" {
-		db, err := consumer.OpenMySQL(f.upstream, options.TimeZone)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = db.Close() }()
-		o.Snapshots = consumer.NewTiDB(db)
+	o, claimCheck, err := f.consumerOptions(feed)
+	if err != nil {
+		return err
 	}
-	if f.claimCheck != "" {
-		files, err := objstore.OpenClaimCheck(ctx, config.SinkURI(f.claimCheck))
+	if claimCheck != "" {
+		files, err := objstore.OpenClaimCheck(ctx, claimCheck)
 		if err != nil {
 			return err
 		}
 		defer files.Close()
 		o.Files = files
 	}
+	if f.upstream != "" {
+		db, err := consumer.OpenMySQL(f.upstream, feed.TimeZone)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = db.Close() }()
+		o.Snapshots = consumer.NewTiDB(db)
+	}
 	if f.downstream == "" {
 		o.Target = consumer.NewPrint(os.Stdout)
 		return consumer.Run(ctx, o)
 	}
-	db, err := consumer.OpenMySQL(f.downstream, options.TimeZone)
+	return f.apply(ctx, feed, o)
+}
+
+// changefeed is the sink as the changefeed has it.
+func (f *flags) changefeed(log *zap.Logger) (sink.Options, error) {
+	cfg := config.DefaultReplicaConfig()
+	if f.config != "" {
+		if err := cfg.LoadFile(f.config); err != nil {
+			return sink.Options{}, err
+		}
+	}
+	zone, err := f.zone()
+	return sink.Options{
+		Changefeed: model.DefaultChangefeedID("cdc-consumer"),
+		URI:        config.SinkURI(f.sinkURI),
+		Config:     cfg,
+		TimeZone:   zone,
+		Logger:     log,
+	}, err
+}
+
+// consumerOptions has everything but the target and what is to be opened.
+func (f *flags) consumerOptions(feed sink.Options) (consumer.Options, config.SinkURI, error) {
+	r, err := kafka.ForReader(feed)
+	if err != nil {
+		return consumer.Options{}, "", err
+	}
+	r.Client.ClientID = "cdc-consumer"
+	o := consumer.Options{
+		Brokers: r.Brokers, Kafka: r.Client, Topics: f.topics, Group: f.group,
+		Codec: r.Codec, Logger: feed.Logger,
+	}
+	if f.pattern != "" {
+		if o.Pattern, err = regexp.Compile("^(?:" + f.pattern + ")$"); err != nil {
+			return consumer.Options{}, "", err
+		}
+	} else if len(o.Topics) == 0 {
+		o.Topics = []string{r.Topic}
+	}
+	return o, r.ClaimCheck, nil
+}
+
+// apply brings the changes to a database. Schema changes go through the MySQL
+// sink, which knows how to repeat them.
+func (f *flags) apply(ctx context.Context, feed sink.Options, o consumer.Options) error {
+	db, err := consumer.OpenMySQL(f.downstream, feed.TimeZone)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = db.Close() }()
-	ddl, err := openDDL(ctx, f.downstream, options, log)
+	feed.URI, feed.Config = config.SinkURI(f.downstream), config.DefaultReplicaConfig()
+	ddl, err := factory.New(ctx, feed)
 	if err != nil {
 		return err
 	}
 	defer ddl.Close()
-	o.Target = consumer.NewMySQL(db, ddl, options.Protocol, func(ts uint64) {
-		log.Debug("applied", zap.Uint64("resolvedTs", ts), zap.Time("time", model.TimeOf(ts)))
+	o.Target = consumer.NewMySQL(db, ddl, o.Codec.Protocol, func(ts uint64) {
+		feed.Logger.Debug("applied", zap.Uint64("resolvedTs", ts), zap.Time("time", model.TimeOf(ts)))
 	})
 	return consumer.Run(ctx, o)
-}
-
-// openDDL makes the MySQL sink, which knows how to repeat schema changes.
-func openDDL(ctx context.Context, downstream string, o codec.Options, log *zap.Logger) (sink.Sink, error) {
-	return factory.New(ctx, sink.Options{
-		Changefeed: model.DefaultChangefeedID("cdc-consumer"),
-		URI:        config.SinkURI(downstream),
-		Config:     config.DefaultReplicaConfig(),
-		TimeZone:   o.TimeZone,
-		Logger:     log,
-	})
 }
 
 // newLogger writes to standard error: standard output belongs to the changes.

@@ -174,15 +174,23 @@ func (c *Cluster) await(ctx context.Context, n int) error {
 	}
 }
 
-// alive returns how many brokers the cluster counts.
+// alive returns how many brokers the cluster counts, once one of them gives out
+// producer ids, which is the last thing to come up.
 func (c *Cluster) alive() (int, error) {
-	admin, err := c.Admin()
+	client, err := sarama.NewClient(c.Addrs(), ClientConfig())
 	if err != nil {
 		return 0, err
 	}
-	defer func() { _ = admin.Close() }()
-	brokers, _, err := admin.DescribeCluster()
-	return len(brokers), err
+	defer func() { _ = client.Close() }()
+	broker, err := client.RefreshController()
+	if err != nil {
+		return 0, err
+	}
+	id, err := broker.InitProducerID(&sarama.InitProducerIDRequest{})
+	if err == nil && id.Err != sarama.ErrNoError {
+		err = id.Err
+	}
+	return len(client.Brokers()), err
 }
 
 // Addrs are the brokers' addresses, host:port.
