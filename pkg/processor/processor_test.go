@@ -494,7 +494,7 @@ func TestStallReasons(t *testing.T) {
 		{"scan", changes.Status{Reason: changes.ReasonScanning, Regions: 5}, sink.Status{}, false, model.StallCatchingUp},
 		{"store", changes.Status{Reason: changes.ReasonStore, Detail: "refused"}, sink.Status{}, false, model.StallUpstream},
 		{"busy sink", changes.Status{}, sink.Status{}, true, model.StallSinkBusy},
-		{"broken sink", changes.Status{}, sink.Status{Reason: model.StallSink, Detail: "refused", RetryAt: retry}, true, model.StallSink},
+		{"broken sink", changes.Status{}, sink.Status{Reason: model.StallSink, Code: "CDC:ErrMySQLTxnError", Detail: "refused", RetryAt: retry}, true, model.StallSink},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -507,16 +507,20 @@ func TestStallReasons(t *testing.T) {
 				s.rows(change(20, "a"))
 				s.resolve(30)
 			}
-			var st *model.Stall
+			var p Progress
 			r.waitFor("stall", func() bool {
 				<-r.Changed() // comes although nothing moves
-				st = r.Progress().Stall
-				return st != nil && st.Reason == test.want
+				p = r.Progress()
+				return p.Stall != nil && p.Stall.Reason == test.want
 			})
-			require.NotEmpty(t, st.Detail)
-			if !test.sink.RetryAt.IsZero() {
-				require.Equal(t, retry, *st.RetryAt)
+			require.NotEmpty(t, p.Stall.Detail)
+			if test.want != model.StallSink {
+				require.Nil(t, p.Warning)
+				return
 			}
+			require.Equal(t, retry, *p.Stall.RetryAt)
+			require.Equal(t, "CDC:ErrMySQLTxnError", p.Warning.Code)
+			require.Equal(t, "refused", p.Warning.Message)
 		})
 	}
 }
