@@ -6,6 +6,7 @@ import (
 	stderrors "errors"
 	"fmt"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -50,12 +51,18 @@ type Session struct {
 	session *concurrency.Session
 	ttl     time.Duration
 	capture model.CaptureID
+
+	begun   time.Time
+	renewed atomic.Int64  // since begun, when etcd last renewed the lease
+	silent  chan struct{} // closed when renewals are no longer heard
+	deafen  context.CancelFunc
 }
 
 // NewSession grants a lease of ttl, whole seconds, and keeps it alive until
 // Close or until ctx ends.
 func (c *Client) NewSession(ctx context.Context, ttl time.Duration, capture model.CaptureID) (*Session, error) {
 	var lease clientv3.LeaseID
+	begun := time.Now()
 	err := c.retry.do(ctx, anyError, func(ctx context.Context) error {
 		resp, err := c.etcd.Grant(ctx, int64(ttl/time.Second))
 		if err == nil {
@@ -71,7 +78,29 @@ func (c *Client) NewSession(ctx context.Context, ttl time.Duration, capture mode
 	if err != nil {
 		return nil, errors.ErrPDEtcdAPIError.Wrap(err)
 	}
-	return &Session{client: c, session: s, ttl: ttl, capture: capture}, nil
+	out := &Session{client: c, session: s, ttl: ttl, capture: capture, begun: begun, silent: make(chan struct{})}
+	listenCtx, deafen := context.WithCancel(ctx)
+	renewals, err := c.etcd.KeepAlive(listenCtx, lease)
+	if err != nil {
+		deafen()
+		s.Orphan()
+		return nil, errors.ErrPDEtcdAPIError.Wrap(err)
+	}
+	out.deafen = deafen
+	go func() {
+		defer close(out.silent)
+		for range renewals {
+			out.renewed.Store(int64(time.Since(begun)))
+		}
+	}()
+	return out, nil
+}
+
+// Valid tells whether the lease can still be alive: whether it was renewed
+// within its TTL. Unlike Done it is right at once in a process that was
+// stopped for a while and goes on.
+func (s *Session) Valid() bool {
+	return time.Since(s.begun)-time.Duration(s.renewed.Load()) < s.ttl
 }
 
 // Done is closed when the lease is lost.
@@ -127,6 +156,8 @@ func (s *Session) Resign(ctx context.Context, fence Fence) error {
 // Close may be called again. A lease that has expired is no error.
 func (s *Session) Close(ctx context.Context) error {
 	_, err := s.client.etcd.Delete(ctx, s.client.keys.PositionPrefix(model.DefaultNamespace, s.capture), clientv3.WithPrefix())
+	s.deafen()
+	<-s.silent
 	s.session.Orphan()
 	_, revokeErr := s.client.etcd.Revoke(ctx, s.session.Lease())
 	if err == nil && !stderrors.Is(revokeErr, rpctypes.ErrLeaseNotFound) {

@@ -104,7 +104,7 @@ func (c *cluster) attach(f *fakeCapture) {
 	f.stop, f.done = cancel, make(chan struct{})
 	targets := make(chan peer.Target, 1)
 	targets <- peer.Target{Capture: "owner", Addr: "owner:1", Revision: c.lastRev}
-	link := peer.NewLink(f.id, f, c.wire.dial, zap.NewNop())
+	link := peer.NewLink(f.id, f, c.wire.dial, time.Minute, zap.NewNop())
 	go func() {
 		defer close(f.done)
 		_ = link.Run(ctx, targets)

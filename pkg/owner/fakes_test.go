@@ -352,6 +352,8 @@ func (c *fakeCapture) with(fn func()) {
 	}
 }
 
+func (c *fakeCapture) Isolated() {}
+
 func (c *fakeCapture) Changed() <-chan struct{} { return c.changed }
 
 func (c *fakeCapture) Apply(orders []*peerpb.Order) {

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/tidemark/tidemark/pkg/errors"
 	"github.com/tidemark/tidemark/pkg/etcdmeta"
 	"github.com/tidemark/tidemark/pkg/model"
@@ -25,6 +27,9 @@ type fleet struct {
 	// grace is how long a capture whose key is gone keeps its tables: it may
 	// still be writing.
 	grace time.Duration
+	// patience is how long a registered capture without a stream keeps its
+	// tables: by then it has stopped by itself.
+	patience time.Duration
 
 	mu      sync.Mutex
 	members map[model.CaptureID]*member
@@ -39,6 +44,10 @@ type member struct {
 	conn     *peer.Conn
 	liveness model.Liveness
 	goneAt   time.Time // zero while its key exists
+	// cutOffAt is since when there is no stream; givenUp says that its tables
+	// were given to others because of that.
+	cutOffAt time.Time
+	givenUp  bool
 }
 
 // fleetView is an immutable picture of the fleet.
@@ -60,8 +69,8 @@ func (m memberView) takesTables() bool {
 	return m.info != nil && !m.gone && m.conn != nil && m.liveness == model.LivenessAlive
 }
 
-func newFleet(o *Owner, grace time.Duration) *fleet {
-	f := &fleet{o: o, grace: grace, members: map[model.CaptureID]*member{}, expected: map[model.CaptureID]struct{}{}}
+func newFleet(o *Owner, grace, patience time.Duration) *fleet {
+	f := &fleet{o: o, grace: grace, patience: patience, members: map[model.CaptureID]*member{}, expected: map[model.CaptureID]struct{}{}}
 	f.view.Store(&fleetView{})
 	return f
 }
@@ -69,10 +78,10 @@ func newFleet(o *Owner, grace time.Duration) *fleet {
 func (f *fleet) snapshot() *fleetView { return f.view.Load() }
 
 // begin sets the captures of the term's begin.
-func (f *fleet) begin(state *etcdmeta.State) {
+func (f *fleet) begin(state *etcdmeta.State, now time.Time) {
 	f.mu.Lock()
 	for id, info := range state.Captures {
-		f.members[id] = &member{info: info}
+		f.members[id] = &member{info: info, cutOffAt: now}
 		f.expected[id] = struct{}{}
 	}
 	f.publish()
@@ -85,7 +94,7 @@ func (f *fleet) update(captures map[model.CaptureID]*model.CaptureInfo, now time
 	for id, info := range captures {
 		m := f.members[id]
 		if m == nil {
-			m = &member{}
+			m = &member{cutOffAt: now}
 			f.members[id] = m
 		}
 		m.info, m.goneAt = info, time.Time{}
@@ -112,6 +121,13 @@ func (f *fleet) sweep(now time.Time) {
 			if m.conn != nil {
 				m.conn.Close()
 			}
+			continue
+		}
+		if m.conn == nil && !m.givenUp && now.Sub(m.cutOffAt) >= f.patience {
+			m.givenUp = true
+			lost = append(lost, id)
+			delete(f.expected, id)
+			f.o.logger.Warn("a registered capture cannot be reached, its tables go to others", zap.String("capture", id))
 		}
 	}
 	if len(lost) == 0 {
@@ -200,7 +216,7 @@ func (f *fleet) Attached(c *peer.Conn, hello *peerpb.Hello) {
 	if m.conn != nil {
 		m.conn.Close()
 	}
-	m.conn, m.liveness = c, model.Liveness(hello.Liveness)
+	m.conn, m.liveness, m.givenUp = c, model.Liveness(hello.Liveness), false
 	delete(f.expected, id)
 	f.publish()
 	f.mu.Unlock()
@@ -251,7 +267,7 @@ func (f *fleet) Detached(c *peer.Conn) {
 		f.mu.Unlock()
 		return
 	}
-	m.conn = nil
+	m.conn, m.cutOffAt = nil, f.o.clock()
 	unregistered := m.info == nil // no key tells when it is lost: that is now
 	if unregistered {
 		delete(f.members, id)

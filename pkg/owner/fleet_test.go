@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidemark/tidemark/pkg/model"
+	"github.com/tidemark/tidemark/pkg/peer"
 )
 
 // A capture that is behind holds the checkpoint of the changefeed.
@@ -93,6 +94,35 @@ func TestLostCapture(t *testing.T) {
 	c.waitCheckpoint(300)
 	require.Equal(t, map[int64]uint64{1: 100, 2: 200}, a.tables(feedID))
 	require.Len(t, c.owner.View().Captures, 1)
+}
+
+// A capture that etcd knows but that cannot be reached is named at once and
+// loses its tables after a while, when it must have stopped by itself.
+func TestUnreachableCapture(t *testing.T) {
+	c := newCluster(t, newFakeSchema(200, table(1, "a"), table(2, "b")))
+	a, b := c.addCapture("c-a"), c.addCapture("c-b")
+	c.startOwner(a, b)
+	c.create()
+	c.waitCheckpoint(200)
+	c.detach(b)
+	eventually(t, "seen", func() bool { return !c.owner.View().Captures[1].Connected })
+	c.schema.advance(300)
+	c.shift.Store(int64(stallAfter))
+	eventually(t, "it is named", func() bool {
+		s := c.view().Stalled
+		return s != nil && s.Reason == model.StallScheduling && s.Detail == "capture c-b:1 is not connected"
+	})
+	require.Len(t, a.tables(feedID), 1)
+	c.shift.Store(int64(peer.GiveUpAfter(10 * time.Second)))
+	c.waitCheckpoint(300)
+	require.Len(t, a.tables(feedID), 2)
+	require.Len(t, c.owner.View().Captures, 2, "it is still registered")
+
+	b.with(func() { clear(b.runs) }) // as it was isolated
+	c.attach(b)
+	c.schema.advance(400)
+	c.waitCheckpoint(400)
+	require.Len(t, a.tables(feedID), 2)
 }
 
 // A capture that stops in order hands its tables over at once.

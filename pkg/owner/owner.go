@@ -122,7 +122,7 @@ func New(o Options) *Owner {
 	if own.balanceEvery == 0 {
 		own.balanceEvery = time.Minute
 	}
-	own.fleet = newFleet(own, max(minGrace, o.SessionTTL/2))
+	own.fleet = newFleet(own, max(minGrace, o.SessionTTL/2), peer.GiveUpAfter(o.SessionTTL))
 	own.flusher = newFlusher(own)
 	own.keeper = newKeeper(own)
 	own.cached.Store(&View{})
@@ -146,7 +146,7 @@ func (o *Owner) Run(ctx context.Context) error {
 	}
 	o.metrics.begin(o)
 	defer o.metrics.end(o)
-	o.fleet.begin(state)
+	o.fleet.begin(state, o.clock())
 	for key, err := range state.Bad {
 		o.logger.Error("cannot read a value in etcd", zap.String("key", key), zap.Error(err))
 	}

@@ -35,7 +35,8 @@ type Receiver interface {
 // streams of terms that are not its own.
 type Hub struct {
 	peerpb.UnimplementedPeerServer
-	logger *zap.Logger
+	logger    *zap.Logger
+	heartbeat time.Duration
 
 	mu   sync.Mutex
 	term *term
@@ -53,7 +54,9 @@ type term struct {
 }
 
 // NewHub makes a hub without an open term.
-func NewHub(logger *zap.Logger) *Hub { return &Hub{logger: logger, changed: make(chan struct{})} }
+func NewHub(logger *zap.Logger) *Hub {
+	return &Hub{logger: logger, heartbeat: defaultHeartbeat, changed: make(chan struct{})}
+}
 
 // Register adds the hub to a gRPC server.
 func (h *Hub) Register(s grpc.ServiceRegistrar) { peerpb.RegisterPeerServer(s, h) }
@@ -130,6 +133,7 @@ func (h *Hub) Attach(stream grpc.BidiStreamingServer[peerpb.CaptureMessage, peer
 	}
 	defer t.streams.Done()
 	c := newConn(hello.CaptureId, t.revision)
+	c.heartbeat = h.heartbeat
 	t.receiver.Attached(c, hello)
 	err = c.serve(t, stream)
 	if stderrors.Is(err, io.EOF) {
@@ -146,8 +150,9 @@ const sendGap = 5 * time.Millisecond
 
 // Conn is one capture's open stream.
 type Conn struct {
-	capture  model.CaptureID
-	revision int64
+	capture   model.CaptureID
+	revision  int64
+	heartbeat time.Duration
 
 	mu      sync.Mutex
 	pending []*peerpb.Order
@@ -216,6 +221,9 @@ func (c *Conn) serve(t *term, stream grpc.BidiStreamingServer[peerpb.CaptureMess
 	received := make(chan error, 1)
 	var gate sync.Mutex
 	over := false
+	patience := missedBeats * c.heartbeat
+	silence := time.AfterFunc(patience, c.Close)
+	defer silence.Stop()
 	go func() {
 		for {
 			msg, err := stream.Recv()
@@ -223,6 +231,7 @@ func (c *Conn) serve(t *term, stream grpc.BidiStreamingServer[peerpb.CaptureMess
 				received <- err
 				return
 			}
+			silence.Reset(patience)
 			gate.Lock()
 			if !over && msg.GetReport() != nil {
 				t.receiver.Reported(c, msg.GetReport())
@@ -240,9 +249,19 @@ func (c *Conn) serve(t *term, stream grpc.BidiStreamingServer[peerpb.CaptureMess
 func (c *Conn) sendLoop(term context.Context, stream grpc.BidiStreamingServer[peerpb.CaptureMessage, peerpb.OwnerMessage], received <-chan error) error {
 	gap := time.NewTimer(0)
 	defer gap.Stop()
+	beat := time.NewTicker(c.heartbeat)
+	defer beat.Stop()
+	if err := stream.Send(&peerpb.OwnerMessage{OwnerRevision: c.revision}); err != nil { // it is accepted
+		return fmt.Errorf("greet: %w", err)
+	}
 	for {
 		select {
 		case <-c.signal:
+		case <-beat.C:
+			if err := stream.Send(&peerpb.OwnerMessage{OwnerRevision: c.revision}); err != nil {
+				return fmt.Errorf("heartbeat: %w", err)
+			}
+			continue
 		case err := <-received:
 			return err
 		case <-term.Done():

@@ -24,6 +24,28 @@ type Worker interface {
 	Report() *peerpb.Report
 	// Changed signals, coalesced, that Report has something to tell.
 	Changed() <-chan struct{}
+	// Isolated tells that the owner was not heard for so long that it will give
+	// everything that runs here to other captures: it must stop.
+	Isolated()
+}
+
+// Both ends send something every heartbeat, and cut a stream on which they
+// have heard nothing for so many heartbeats: a frozen process or a cut network
+// does not close its connections.
+const (
+	defaultHeartbeat = 2 * time.Second
+	missedBeats      = 3
+)
+
+// IsolationAfter is how long a capture works on without hearing of the owner,
+// GiveUpAfter how long an owner leaves work with a capture that is not
+// connected. The first is longer than an election takes; the second is longer
+// than the first, both counted from the same break.
+func IsolationAfter(sessionTTL time.Duration) time.Duration { return sessionTTL * 3 / 2 }
+
+// GiveUpAfter: see IsolationAfter.
+func GiveUpAfter(sessionTTL time.Duration) time.Duration {
+	return 2*sessionTTL + missedBeats*defaultHeartbeat
 }
 
 // Target is the owner that a capture has to follow.
@@ -49,12 +71,15 @@ type Link struct {
 	dial   func(addr string) (*grpc.ClientConn, error)
 	logger *zap.Logger
 	self   model.CaptureID
+	// isolation is how long the owner may be silent.
+	isolation time.Duration
+	heartbeat time.Duration
 }
 
 // NewLink connects a worker. dial makes a client connection without waiting
-// for it to be up.
-func NewLink(self model.CaptureID, worker Worker, dial func(addr string) (*grpc.ClientConn, error), logger *zap.Logger) *Link {
-	return &Link{self: self, worker: worker, dial: dial, logger: logger}
+// for it to be up; isolation is when Worker.Isolated is called.
+func NewLink(self model.CaptureID, worker Worker, dial func(addr string) (*grpc.ClientConn, error), isolation time.Duration, logger *zap.Logger) *Link {
+	return &Link{self: self, worker: worker, dial: dial, isolation: isolation, heartbeat: defaultHeartbeat, logger: logger}
 }
 
 // Run follows the owner until ctx ends. Each target replaces the one before;
@@ -88,10 +113,13 @@ func (l *Link) follow(ctx context.Context, target Target) (stop func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		alone := time.AfterFunc(l.isolation, l.worker.Isolated)
+		defer alone.Stop()
+		heard := func() { alone.Reset(l.isolation) }
 		told := false // an owner that is gone is told of once, not at every attempt
 		for ctx.Err() == nil {
 			begun := time.Now()
-			err := l.attach(ctx, target)
+			err := l.attach(ctx, target, heard)
 			if ctx.Err() != nil {
 				return
 			}
@@ -118,7 +146,7 @@ type clientStream = grpc.BidiStreamingClient[peerpb.CaptureMessage, peerpb.Owner
 
 // attach runs one stream until it breaks or ctx ends; then the owner still
 // gets a last report.
-func (l *Link) attach(ctx context.Context, target Target) error {
+func (l *Link) attach(ctx context.Context, target Target, heard func()) error {
 	conn, err := l.dial(target.Addr)
 	if err != nil {
 		return fmt.Errorf("dial owner: %w", err)
@@ -143,7 +171,13 @@ func (l *Link) attach(ctx context.Context, target Target) error {
 	received := make(chan struct{})
 	go func() {
 		defer close(received)
-		receiveErr = l.receive(stream, target)
+		patience := missedBeats * l.heartbeat
+		silence := time.AfterFunc(patience, cutStream)
+		defer silence.Stop()
+		receiveErr = l.receive(stream, target, func() {
+			silence.Reset(patience)
+			heard()
+		})
 	}()
 	err = l.report(ctx, stream, received)
 	if ctx.Err() != nil {
@@ -158,7 +192,7 @@ func (l *Link) attach(ctx context.Context, target Target) error {
 }
 
 // receive passes orders on until the stream ends.
-func (l *Link) receive(stream clientStream, target Target) error {
+func (l *Link) receive(stream clientStream, target Target, heard func()) error {
 	for {
 		msg, err := stream.Recv()
 		if err != nil {
@@ -167,7 +201,10 @@ func (l *Link) receive(stream clientStream, target Target) error {
 		if msg.OwnerRevision != target.Revision {
 			return status.Errorf(codes.FailedPrecondition, "orders of term %d in a stream of term %d", msg.OwnerRevision, target.Revision)
 		}
-		l.worker.Apply(msg.Orders)
+		heard()
+		if len(msg.Orders) > 0 {
+			l.worker.Apply(msg.Orders)
+		}
 	}
 }
 
@@ -176,12 +213,19 @@ func (l *Link) receive(stream clientStream, target Target) error {
 func (l *Link) report(ctx context.Context, stream clientStream, received <-chan struct{}) error {
 	gap := time.NewTimer(0)
 	defer gap.Stop()
+	beat := time.NewTicker(l.heartbeat)
+	defer beat.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-received:
 			return nil
+		case <-beat.C:
+			if err := stream.Send(&peerpb.CaptureMessage{}); err != nil {
+				return fmt.Errorf("heartbeat: %w", err)
+			}
+			continue
 		case <-l.worker.Changed():
 		}
 		if err := l.sendReport(stream); err != nil {

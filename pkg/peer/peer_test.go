@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/test/bufconn"
 
@@ -27,6 +29,19 @@ type fakeWorker struct {
 	orders  []*peerpb.Order
 	report  *peerpb.Report
 	changed chan struct{}
+	alone   int // how often it was told to be isolated
+}
+
+func (w *fakeWorker) Isolated() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.alone++
+}
+
+func (w *fakeWorker) isolated() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.alone
 }
 
 func newWorker() *fakeWorker { return &fakeWorker{changed: make(chan struct{}, 1)} }
@@ -106,12 +121,29 @@ func (o *fakeOwner) conn(id model.CaptureID) *Conn {
 }
 
 type network struct {
-	hub      *Hub
-	listener *bufconn.Listener
+	hub                  *Hub
+	listener             *bufconn.Listener
+	isolation, heartbeat time.Duration
+	frozen               atomic.Bool // nothing comes through, and no connection breaks
+}
+
+// icyConn is a connection over which nothing comes while the network is frozen.
+type icyConn struct {
+	net.Conn
+	n *network
+}
+
+func (c icyConn) Read(b []byte) (int, error) {
+	for {
+		n, err := c.Conn.Read(b)
+		if err != nil || !c.n.frozen.Load() {
+			return n, err
+		}
+	}
 }
 
 func newNetwork(t *testing.T) *network {
-	n := &network{hub: NewHub(zap.NewNop()), listener: bufconn.Listen(1 << 20)}
+	n := &network{hub: NewHub(zap.NewNop()), listener: bufconn.Listen(1 << 20), isolation: time.Minute, heartbeat: defaultHeartbeat}
 	server := grpc.NewServer()
 	n.hub.Register(server)
 	done := make(chan error, 1)
@@ -125,7 +157,14 @@ func newNetwork(t *testing.T) *network {
 
 func (n *network) dial(string) (*grpc.ClientConn, error) {
 	return grpc.NewClient("passthrough:///hub", grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return n.listener.DialContext(ctx) }))
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: 100 * time.Millisecond}),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+			conn, err := n.listener.DialContext(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return icyConn{conn, n}, nil
+		}))
 }
 
 // link runs a link until the test ends.
@@ -135,7 +174,9 @@ func (n *network) link(t *testing.T, id model.CaptureID, w Worker) chan<- Target
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = NewLink(id, w, n.dial, zap.NewNop()).Run(ctx, targets)
+		l := NewLink(id, w, n.dial, n.isolation, zap.NewNop())
+		l.heartbeat = n.heartbeat
+		_ = l.Run(ctx, targets)
 	}()
 	t.Cleanup(func() { cancel(); <-done })
 	return targets
@@ -144,6 +185,30 @@ func (n *network) link(t *testing.T, id model.CaptureID, w Worker) chan<- Target
 func eventually(t *testing.T, what string, cond func() bool) {
 	t.Helper()
 	require.Eventually(t, cond, 10*time.Second, 2*time.Millisecond, what)
+}
+
+// A capture that hears nothing of the owner, although no connection breaks, is
+// told to stop once; when the owner is back all goes on.
+func TestFrozenNetwork(t *testing.T) {
+	n, owner, worker := newNetwork(t), newOwner(), newWorker()
+	const heartbeat = 200 * time.Millisecond
+	n.hub.heartbeat, n.heartbeat = heartbeat, heartbeat
+	n.isolation = 10 * heartbeat // the stream is cut before that
+	closeTerm := n.hub.Open(7, owner)
+	defer closeTerm()
+	n.link(t, "c1", worker) <- Target{Capture: "owner", Addr: "a", Revision: 7}
+	eventually(t, "attached", func() bool { return owner.conn("c1") != nil })
+	begun := time.Now()
+	eventually(t, "a quiet stream lives on", func() bool { return time.Since(begun) > n.isolation+heartbeat })
+	require.Zero(t, worker.isolated())
+	var first *Conn
+	eventually(t, "attached still", func() bool { first = owner.conn("c1"); return first != nil })
+
+	n.frozen.Store(true)
+	eventually(t, "isolated", func() bool { return worker.isolated() == 1 })
+	n.frozen.Store(false)
+	eventually(t, "attached again", func() bool { c := owner.conn("c1"); return c != nil && c != first })
+	require.Equal(t, 1, worker.isolated())
 }
 
 func TestStream(t *testing.T) {
@@ -205,7 +270,7 @@ func TestFarewell(t *testing.T) {
 	targets <- Target{Capture: "o", Addr: "o:1", Revision: 7}
 	go func() {
 		defer close(done)
-		_ = NewLink("c-1", worker, n.dial, zap.NewNop()).Run(ctx, targets)
+		_ = NewLink("c-1", worker, n.dial, time.Minute, zap.NewNop()).Run(ctx, targets)
 	}()
 	eventually(t, "attached", func() bool { return owner.conn("c-1") != nil })
 	worker.mu.Lock()

@@ -47,10 +47,9 @@ func (s *Server) capture(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r := &registration{
-		info: s.captureInfo(id), session: session,
-		agent: agent.New(s.newProcessor, s.takeNoMore, s.logger), resigned: make(chan struct{}), done: make(chan struct{}),
-	}
+	r := &registration{info: s.captureInfo(id), session: session, resigned: make(chan struct{}), done: make(chan struct{})}
+	newProcessor := func(info *etcdmeta.ChangefeedInfo) (agent.Processor, error) { return s.newProcessor(r, info) }
+	r.agent = agent.New(newProcessor, s.takeNoMore, s.logger)
 	defer close(r.done)
 	defer s.deregister(r)
 	r.agent.SetLiveness(model.Liveness(s.liveness.Load()))
@@ -77,7 +76,8 @@ func (s *Server) work(ctx context.Context, r *registration) error {
 	workCtx, endWork := context.WithCancel(context.WithoutCancel(ctx))
 	defer endWork()
 	targets := make(chan peer.Target, 1)
-	link := peer.NewLink(r.info.ID, r.agent, s.dialPeer, s.logger)
+	ttl := time.Duration(s.o.Config.CaptureSessionTTL) * time.Second
+	link := peer.NewLink(r.info.ID, r.agent, s.dialPeer, peer.IsolationAfter(ttl), s.logger)
 	group, workCtx := errgroup.WithContext(workCtx)
 	group.Go(func() error { return s.followOwner(workCtx, r, targets) })
 	group.Go(func() error { return link.Run(workCtx, targets) })

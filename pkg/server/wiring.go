@@ -8,6 +8,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tidemark/tidemark/pkg/config"
+	"github.com/tidemark/tidemark/pkg/errors"
 	"github.com/tidemark/tidemark/pkg/etcdmeta"
 	"github.com/tidemark/tidemark/pkg/filter"
 	"github.com/tidemark/tidemark/pkg/filter/rowfilter"
@@ -34,7 +35,7 @@ func (s *Server) ownerOptions(r *registration, fence etcdmeta.Fence) owner.Optio
 		UpstreamID: s.upstream.ClusterID(), Upstream: s.upstream,
 		Schemas: ownerSchemas{s.schemas}, FilterDDL: schema.FilterDDL,
 		OpenSink: func(ctx context.Context, info *etcdmeta.ChangefeedInfo) (owner.DDLSink, error) {
-			return factory.New(ctx, s.sinkOptions(info.FeedID(), info.SinkURI, info.Config))
+			return factory.New(ctx, s.fencedOptions(r, info))
 		},
 		GCServiceID:     s.gcService,
 		GCTTL:           time.Duration(s.o.Config.GCTTL) * time.Second,
@@ -45,7 +46,7 @@ func (s *Server) ownerOptions(r *registration, fence etcdmeta.Fence) owner.Optio
 }
 
 // newProcessor makes the processor of a run.
-func (s *Server) newProcessor(info *etcdmeta.ChangefeedInfo) (agent.Processor, error) {
+func (s *Server) newProcessor(r *registration, info *etcdmeta.ChangefeedInfo) (agent.Processor, error) {
 	rules, err := filter.New(info.Config.Filter, info.Config.CaseSensitive)
 	if err != nil {
 		return nil, err
@@ -56,7 +57,7 @@ func (s *Server) newProcessor(info *etcdmeta.ChangefeedInfo) (agent.Processor, e
 		Schemas: processor.FromRegistry(s.schemas),
 		Clock:   s.upstream, Sorter: s.sorter,
 		NewSink: func(ctx context.Context) (sink.Sink, error) {
-			return factory.New(ctx, s.sinkOptions(info.FeedID(), info.SinkURI, info.Config))
+			return factory.New(ctx, s.fencedOptions(r, info))
 		},
 		NewRowFilter: s.newRowFilter(rules),
 		Logger:       s.logger, Registerer: s.o.Registry,
@@ -70,6 +71,19 @@ func (s *Server) newRowFilter(rules *filter.Filter) func() processor.RowFilter {
 		return nil
 	}
 	return func() processor.RowFilter { return rowfilter.New(rules, s.location) }
+}
+
+// fencedOptions are those of a sink that writes: only as long as no other
+// capture can have got its work.
+func (s *Server) fencedOptions(r *registration, info *etcdmeta.ChangefeedInfo) sink.Options {
+	o := s.sinkOptions(info.FeedID(), info.SinkURI, info.Config)
+	o.Fence = func() error {
+		if r.session.Valid() {
+			return nil
+		}
+		return errors.ErrCaptureSuicide.New()
+	}
+	return o
 }
 
 func (s *Server) sinkOptions(id model.ChangefeedID, uri config.SinkURI, cfg *config.ReplicaConfig) sink.Options {

@@ -67,6 +67,10 @@ type Options struct {
 	Config     *config.ReplicaConfig
 	TimeZone   *time.Location // of the server: rows and sessions use it unless the URI names another
 	SourceID   uint64         // marks transactions downstream as written by a changefeed
+	// Fence is asked right before something is written. Its error, which has a
+	// code, says that another capture may be writing by now: this sink is
+	// broken then. Nil lets everything pass.
+	Fence      func() error
 	Logger     *zap.Logger
 	Registerer prometheus.Registerer
 }

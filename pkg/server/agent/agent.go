@@ -113,6 +113,19 @@ func (a *Agent) leave() {
 	}
 }
 
+// Isolated implements peer.Worker.
+func (a *Agent) Isolated() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, w := range a.works {
+		w.next = nil
+		if !w.stopping {
+			a.logger.Warn("the owner is out of reach, run ends", zap.Stringer("changefeed", w.id), zap.Uint64("epoch", w.epoch))
+			a.stop(w)
+		}
+	}
+}
+
 // SetLiveness changes what the owner is told of this capture.
 func (a *Agent) SetLiveness(l model.Liveness) {
 	a.mu.Lock()

@@ -65,8 +65,17 @@ type settings struct {
 
 	sourceID   uint64
 	changefeed string // namespace/id
+	fence      func() error
 
 	warnings []string // about values that are replaced by others
+}
+
+// mayWrite is sink.Options.Fence.
+func (s *settings) mayWrite() error {
+	if s.fence == nil {
+		return nil
+	}
+	return s.fence()
 }
 
 // parseSettings reads and checks everything that needs no connection. Errors
@@ -82,7 +91,7 @@ func parseSettings(o sink.Options) (*settings, error) {
 	}
 	s := &settings{
 		host: u.Hostname(), port: u.Port(), user: u.User.Username(),
-		zone: o.TimeZone, sourceID: o.SourceID, changefeed: o.Changefeed.String(),
+		zone: o.TimeZone, sourceID: o.SourceID, changefeed: o.Changefeed.String(), fence: o.Fence,
 	}
 	s.password, _ = u.User.Password()
 	if s.user == "" {

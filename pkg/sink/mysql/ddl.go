@@ -80,6 +80,8 @@ func (e *ddlExecutor) run(ctx context.Context, ev *model.DDLEvent, query string)
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
+		case errors.CodeOf(err) == errors.ErrCaptureSuicide.Text():
+			return err
 		case ddlDone(err), e.renamed(ctx, ev, err), e.partitioned(ctx, ev, err):
 			log.Info("DDL had been executed before", zap.Error(err))
 			return nil
@@ -124,6 +126,9 @@ func (e *ddlExecutor) once(ctx context.Context, ev *model.DDLEvent, query string
 	}
 	if !mayTakeLong(ev.Type) {
 		ctx = limited
+	}
+	if err := e.settings.mayWrite(); err != nil {
+		return err
 	}
 	_, err = conn.ExecContext(ctx, query)
 	return err

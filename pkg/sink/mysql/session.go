@@ -24,6 +24,7 @@ type session struct {
 	prepared  map[string]driver.Stmt
 	keepStmts bool          // prepared statements are worth keeping
 	timeout   time.Duration // of one round trip
+	fence     func() error  // see sink.Options; not nil
 }
 
 // open makes sure that there is a connection.
@@ -52,6 +53,9 @@ func (s *session) exec(ctx context.Context, text []byte) error {
 	if !ok {
 		return driver.ErrBadConn
 	}
+	if err := s.fence(); err != nil {
+		return err
+	}
 	// The driver copies the text into its write buffer, so it may be reused
 	// as soon as the call returns.
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
@@ -63,6 +67,9 @@ func (s *session) exec(ctx context.Context, text []byte) error {
 // execPrepared runs a single statement with parameters, prepared once per
 // connection.
 func (s *session) execPrepared(ctx context.Context, text []byte, args []driver.NamedValue) error {
+	if err := s.fence(); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	stmt, ok := s.prepared[string(text)]

@@ -54,7 +54,7 @@ func newWorker(id int, s *Sink) *worker {
 		maxComb: set.maxMultiUpdateRow, combSize: set.maxMultiUpdateRowSize,
 	}
 	keep := set.cachePrepStmts && (sv.maxPrepared < 0 || sv.maxPrepared > set.workerCount)
-	w.sess = session{connector: s.rows, keepStmts: keep, timeout: set.statementTimeout()}
+	w.sess = session{connector: s.rows, keepStmts: keep, timeout: set.statementTimeout(), fence: set.mayWrite}
 	w.txn = txn{sess: &w.sess, limit: packetLimit, multi: set.multiStmt, prepare: keep}
 	if sv.maxPacket > 0 {
 		w.txn.limit = min(packetLimit, sv.maxPacket/4)
