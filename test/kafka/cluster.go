@@ -26,7 +26,9 @@ const (
 	stopWait = 20 * time.Second
 	// pollInterval is how often a starting cluster is asked.
 	pollInterval = 50 * time.Millisecond
-	host         = "127.0.0.1"
+	// topicWait is how long a new topic may take to be known.
+	topicWait = 20 * time.Second
+	host      = "127.0.0.1"
 )
 
 // Cluster is a Kafka cluster; every broker is a controller too.
@@ -299,7 +301,52 @@ func (c *Cluster) CreateTopic(name string, partitions int32, replicas int16, con
 	for k, v := range config {
 		detail.ConfigEntries[k] = &v
 	}
-	return admin.CreateTopic(name, detail, false)
+	if err := admin.CreateTopic(name, detail, false); err != nil {
+		return err
+	}
+	return c.awaitTopic(name)
+}
+
+// awaitTopic waits until every broker that runs knows a new topic.
+func (c *Cluster) awaitTopic(name string) error {
+	deadline := time.Now().Add(topicWait)
+	for i, b := range c.brokers {
+		for b.running() {
+			err := knows(c.Addrs()[i], name)
+			if err == nil {
+				break
+			}
+			if time.Now().After(deadline) {
+				return fmt.Errorf("topic %s on broker %d: %w", name, b.id, err)
+			}
+			<-time.After(pollInterval)
+		}
+	}
+	return nil
+}
+
+// knows returns nil when a broker names leaders of all partitions.
+func knows(addr, topic string) error {
+	broker := sarama.NewBroker(addr)
+	if err := broker.Open(ClientConfig()); err != nil {
+		return err
+	}
+	defer func() { _ = broker.Close() }()
+	res, err := broker.GetMetadata(&sarama.MetadataRequest{Version: 5, Topics: []string{topic}})
+	if err != nil {
+		return err
+	}
+	for _, t := range res.Topics {
+		if t.Err != sarama.ErrNoError {
+			return t.Err
+		}
+		for _, p := range t.Partitions {
+			if p.Err != sarama.ErrNoError {
+				return p.Err
+			}
+		}
+	}
+	return nil
 }
 
 // AddPartitions raises a topic's partition count.
