@@ -11,6 +11,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"math/big"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -264,26 +265,34 @@ func TestTLS(t *testing.T) {
 	require.True(t, o.tls.InsecureSkipVerify)
 	require.Nil(t, o.tls.RootCAs, "the system's authorities")
 
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	require.NoError(t, err)
-	keyDER, err := x509.MarshalECPrivateKey(key)
-	require.NoError(t, err)
-	dir := t.TempDir()
-	write := func(name, kind string, b []byte) string {
-		path := filepath.Join(dir, name)
-		require.NoError(t, os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: b}), 0o600))
-		return path
-	}
-	cert, private := write("cert", "CERTIFICATE", der), write("key", "EC PRIVATE KEY", keyDER)
+	cert, private := selfSigned(t)
 	o, err = optionsOf("protocol=canal-json&ca=" + cert + "&cert=" + cert + "&key=" + private)
 	require.NoError(t, err)
 	require.Len(t, o.tls.Certificates, 1)
 	require.NotNil(t, o.tls.RootCAs)
 	_, err = optionsOf("protocol=canal-json&ca=" + private + "&cert=" + cert + "&key=" + private)
 	require.ErrorContains(t, err, "no certificate")
+}
+
+// certificate makes a certificate for 127.0.0.1 that is its own authority.
+func certificate(t testing.TB) (der, keyDER []byte) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err = x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	require.NoError(t, err)
+	keyDER, err = x509.MarshalECPrivateKey(key)
+	require.NoError(t, err)
+	return der, keyDER
+}
+
+func writePEM(t testing.TB, dir, name string, block pem.Block) string {
+	path := filepath.Join(dir, name)
+	require.NoError(t, os.WriteFile(path, pem.EncodeToMemory(&block), 0o600))
+	return path
 }
 
 func TestBootstrapOptions(t *testing.T) {
