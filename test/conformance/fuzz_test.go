@@ -41,7 +41,7 @@ type route struct{ method, path string }
 // what it refuses and tells no secret. HOSTILE_SECONDS makes it longer,
 // HOSTILE_SEED repeats a run.
 func TestHostileClient(t *testing.T) {
-	seconds, seed := number(t, "HOSTILE_SECONDS", 15), number(t, "HOSTILE_SEED", 1)
+	seconds, seed := number(t, "HOSTILE_SECONDS", 12), number(t, "HOSTILE_SEED", 1)
 	t.Logf("HOSTILE_SEED=%d", seed)
 	ctx := testContext(t, time.Duration(seconds)*time.Second+2*time.Minute)
 	h := &hostile{

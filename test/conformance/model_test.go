@@ -21,7 +21,7 @@ import (
 const (
 	modelIDs     = 6
 	modelWriters = 24
-	modelTime    = 12 * time.Second
+	modelTime    = 10 * time.Second
 )
 
 // visibleWithin is how soon a read must see what a write has made.
