@@ -379,3 +379,18 @@ func FuzzParseSchema(f *testing.F) {
 		}
 	})
 }
+
+func TestDamage(t *testing.T) {
+	o := options(startRegistry(t))
+	o.EnableTiDBExtension = true
+	e, d := start(t, o)
+	events := codectest.Changes(t)
+	for _, g := range codectest.Groups(t) {
+		events = append(events, codectest.Insert(g.Table, g.Rows[0]))
+	}
+	messages := codectest.Encode(t, e, events...)
+	for i := range messages {
+		codectest.Damage(t, d, headerLen, messages[i])
+	}
+	codectest.Damage(t, d, 1, codec.Message{Value: []byte("\x01{}")}, codec.Message{Value: []byte("\x02\x00\x00\x00\x00\x00\x00\x00\x01")})
+}

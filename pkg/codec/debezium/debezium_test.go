@@ -229,3 +229,14 @@ func BenchmarkEncode(b *testing.B) {
 		b.Run(name, func(b *testing.B) { codectest.Benchmark(b, newEncoder(b, o)) })
 	}
 }
+
+func TestDamage(t *testing.T) {
+	for _, disable := range []bool{false, true} {
+		e := newEncoder(t, codec.Options{OutputOldValue: true, DebeziumDisableSchema: disable})
+		messages := codectest.Encode(t, e, codectest.Changes(t)...)
+		for _, g := range codectest.Groups(t) {
+			messages = append(messages, codectest.Encode(t, e, codectest.Insert(g.Table, g.Rows[0]))...)
+		}
+		codectest.Damage(t, NewDecoder(codec.Options{}), 0, messages...)
+	}
+}

@@ -328,3 +328,20 @@ func BenchmarkEncode(b *testing.B) {
 		b.Run(format, func(b *testing.B) { codectest.Benchmark(b, newEncoder(b, codec.Options{SimpleFormat: format})) })
 	}
 }
+
+func TestDamage(t *testing.T) {
+	for _, format := range formats() {
+		o := codec.Options{SimpleFormat: format}
+		e := newEncoder(t, o)
+		for _, g := range codectest.Groups(t) {
+			bootstrap, err := e.Bootstrap(t.Context(), "topic", g.Table)
+			require.NoError(t, err)
+			row := codectest.Encode(t, e, codectest.Insert(g.Table, g.Rows[0]))[0]
+			d := newDecoder(t, o)
+			_, err = d.Decode(t.Context(), nil, bootstrap.Value)
+			require.NoError(t, err)
+			codectest.Damage(t, d, 0, row)
+			codectest.Damage(t, newDecoder(t, o), 0, *bootstrap, row)
+		}
+	}
+}
