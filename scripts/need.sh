@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # What the tests need beyond Go: MariaDB's server to replicate into, Java and
-# Maven for a Kafka broker and for readers of other projects. Installed from
-# Debian's packages where that is allowed; where not, says plainly what is missing.
+# Maven for a Kafka broker and for readers of other projects, curl to run the
+# API documents' own lines. Installed from Debian's packages where that is
+# allowed; where not, says plainly what is missing.
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/usr/local/sbin
 
@@ -10,6 +11,7 @@ missing() {
   command -v mariadbd >/dev/null 2>&1 || echo mariadb-server
   command -v java >/dev/null 2>&1 && command -v javac >/dev/null 2>&1 || echo default-jdk-headless
   command -v mvn >/dev/null 2>&1 || echo maven
+  command -v curl >/dev/null 2>&1 || echo curl
 }
 
 packages=$(missing | xargs)
@@ -27,6 +29,6 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
   packages=$(missing | xargs)
   [ -z "$packages" ] && exit 0
 fi
-echo "make test needs MariaDB's server, a Java development kit and Maven. Missing here; on Debian or Ubuntu:" >&2
+echo "make test needs MariaDB's server, a Java development kit, Maven and curl. Missing here; on Debian or Ubuntu:" >&2
 echo "    sudo apt-get install $packages" >&2
 exit 1
