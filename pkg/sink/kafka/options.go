@@ -34,6 +34,7 @@ var legalClientID = regexp.MustCompile(`^[A-Za-z0-9._\-]+$`)
 type options struct {
 	brokers []string
 	topic   string
+	fence   func() error // see sink.Options; nil lets everything pass
 
 	partitions     int32 // of the default topic; 0 when not configured
 	replication    int16
@@ -72,7 +73,7 @@ func parseOptions(o sink.Options) (*options, error) {
 	if err != nil {
 		return nil, errors.ErrSinkURIInvalid.Msg("the query of the sink uri does not parse")
 	}
-	out := &options{brokers: strings.Split(u.Host, ","), topic: strings.Trim(u.Path, "/"), zone: o.TimeZone}
+	out := &options{brokers: strings.Split(u.Host, ","), topic: strings.Trim(u.Path, "/"), zone: o.TimeZone, fence: o.Fence}
 	if out.zone == nil {
 		out.zone = time.UTC
 	}

@@ -66,6 +66,7 @@ type producer struct {
 	request sarama.ProduceRequest // template
 	codec   sarama.CompressionCodec
 	id      producerID
+	fence   func() error
 	window  int // batches of one partition that may be under way
 	maxSize int // bytes of a batch of several messages
 	backoff backoff
@@ -109,7 +110,7 @@ type partitionKey struct {
 // onFailure is called once when the producer has failed for good.
 func newProducer(c brokers, o *options, id producerID, logger *zap.Logger, m *metrics, onFailure func(error)) *producer {
 	p := &producer{
-		brokers: c, logger: logger, metrics: m, id: id, codec: o.compression, onFailure: onFailure,
+		brokers: c, logger: logger, metrics: m, id: id, fence: o.fence, codec: o.compression, onFailure: onFailure,
 		request: sarama.ProduceRequest{
 			RequiredAcks: o.acks, Version: produceVersion(o.version),
 			Timeout: int32((o.readTimeout * 3 / 4).Milliseconds()),

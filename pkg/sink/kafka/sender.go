@@ -66,6 +66,13 @@ func (s *sender) run() {
 			p.mu.Unlock()
 			return
 		}
+		if p.fence != nil {
+			if err := p.fence(); err != nil {
+				p.fail(err)
+				p.mu.Unlock()
+				return
+			}
+		}
 		req, flights := s.collect()
 		if len(flights) == 0 {
 			p.mu.Unlock()

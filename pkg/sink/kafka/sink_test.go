@@ -2,12 +2,14 @@ package kafka
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"github.com/tidemark/tidemark/pkg/config"
+	"github.com/tidemark/tidemark/pkg/errors"
 	"github.com/tidemark/tidemark/pkg/model"
 	"github.com/tidemark/tidemark/pkg/sink/sinktest"
 )
@@ -168,4 +170,23 @@ func TestCloseWithRowsUnderWay(t *testing.T) {
 	require.Error(t, s.Write(t.Context(), &model.RowBatch{Table: u.Model}))
 	require.Error(t, s.WriteWatermark(t.Context(), 1))
 	require.Error(t, s.WriteDDL(t.Context(), &model.DDLEvent{}))
+}
+
+// A capture whose lease may be over sends nothing any more.
+func TestFence(t *testing.T) {
+	c := newCluster(t, 1, 1)
+	o := sinkOptions(t, c, "protocol=open-protocol")
+	var over atomic.Bool
+	o.Fence = func() error {
+		if over.Load() {
+			return errors.ErrCaptureSuicide.New()
+		}
+		return nil
+	}
+	s := openSink(t, o)
+	u := sinktest.NewTable(t, 7, "CREATE TABLE db.t (id INT PRIMARY KEY)")
+	require.NoError(t, <-write(t, s, u.Model, u.Change(5, 0, nil, []any{1})))
+	over.Store(true)
+	require.ErrorIs(t, <-write(t, s, u.Model, u.Change(6, 0, nil, []any{2})), errors.ErrCaptureSuicide)
+	require.Error(t, s.Write(t.Context(), &model.RowBatch{Table: u.Model}))
 }

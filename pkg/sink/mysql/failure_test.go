@@ -267,3 +267,19 @@ func TestBackoff(t *testing.T) {
 	require.Equal(t, minBackoff, backoff(conflictTries+1, conflict))
 	require.Zero(t, backoff(1, driver.ErrBadConn))
 }
+
+// A capture whose lease may be over writes nothing any more, rows as little as
+// DDL, and does not try again.
+func TestFence(t *testing.T) {
+	s, f := fakeSink(t, "", false)
+	u := newTable(t, 100, simple)
+	require.NoError(t, acked(t, u.write(s, 0, u.change(10, 0, nil, row(1, "a")))))
+	sent := len(f.sent())
+	s.settings.fence = func() error { return errors.ErrCaptureSuicide.New() }
+	require.ErrorIs(t, s.WriteDDL(t.Context(), &model.DDLEvent{Schema: "d", Query: "DROP TABLE t"}), errors.ErrCaptureSuicide)
+	require.ErrorIs(t, acked(t, u.write(s, 0, u.change(11, 0, nil, row(2, "b")))), errors.ErrCaptureSuicide)
+	for _, text := range f.sent()[sent:] {
+		require.NotContains(t, text, "INSERT")
+		require.NotContains(t, text, "DROP")
+	}
+}
