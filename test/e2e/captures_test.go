@@ -195,7 +195,7 @@ func (c *captures) shake(feed string, perSecond int, d time.Duration) {
 	defer func() {
 		moved := 0
 		for table, capture := range c.placement(feed) {
-			if before[table] != capture {
+			if was, ok := before[table]; ok && was != capture {
 				moved++
 			}
 		}
@@ -227,6 +227,9 @@ func TestCaptures(t *testing.T) {
 	for _, server := range c.servers {
 		watches = append(watches, validator.WatchCheckpoints(ctx, server.API, feeds))
 	}
+	prepared, err := cluster.TSO(ctx, c.upDB)
+	require.NoError(t, err)
+	require.NoError(t, c.server.API.WaitCheckpoint(ctx, feeds[0], prepared))
 	loadCtx, stop := context.WithCancel(ctx)
 	var loading sync.WaitGroup
 	var loadErr error
