@@ -158,10 +158,19 @@ func startQueueFeed(ctx context.Context, t *testing.T, s *sharedStack, o feedOpt
 	for k, v := range o.sink {
 		sinkConfig[k] = v
 	}
-	require.NoError(t, s.server.API.Create(ctx, cluster.Feed{
+	feed := cluster.Feed{
 		ID: f.id, SinkURI: uri, StartTs: o.startTs,
 		ReplicaConfig: map[string]any{"filter": map[string]any{"rules": o.rules}, "sink": sinkConfig},
-	}), f.id)
+	}
+	// A busy broker may need longer to make a topic than a client waits.
+	require.NoError(t, cluster.Until(ctx, "changefeed "+f.id, func() (bool, error) {
+		err := s.server.API.Create(ctx, feed)
+		var refused *cluster.APIError
+		if errors.As(err, &refused) && refused.Code != "CDC:ErrKafkaCreateTopic" {
+			require.NoError(t, err, f.id)
+		}
+		return err == nil, err
+	}))
 	t.Cleanup(func() { _ = s.server.API.Delete(context.Background(), f.id) })
 	f.consume(t, s, options)
 	return f
