@@ -55,7 +55,7 @@ func classpath(ctx context.Context, project string) (string, error) {
 func build(ctx context.Context, project, dir string) error {
 	for _, tool := range []string{"java", "mvn"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			return errors.New("Java or Maven is missing: `make need` installs them (Debian packages default-jdk-headless and maven)")
+			return errors.New("no Java or Maven: `make need` installs them (Debian packages default-jdk-headless and maven)")
 		}
 	}
 	tmp, err := os.MkdirTemp(filepath.Dir(dir), "build-")
