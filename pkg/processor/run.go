@@ -53,9 +53,10 @@ func (p *Processor) Run(parent context.Context) error {
 	cancel()
 	p.shut(&tasks)
 	if parent.Err() != nil {
+		p.logger.Info("processor has ended")
 		return nil
 	}
-	p.logger.Warn("processor stops", zap.Error(err))
+	p.logger.Warn("processor has ended", zap.Error(err))
 	p.metrics.exits.Inc()
 	return err
 }
@@ -272,6 +273,7 @@ func (p *Processor) startSpan(s *span, now uint64) {
 	switch {
 	case s.sub != nil: // it was prepared and takes over
 		s.state, s.replicateTs = spanRunning, now
+		p.logAdded(s)
 		p.mark(s)
 	case s.renew:
 		p.subscribe(s, now)
@@ -279,8 +281,18 @@ func (p *Processor) startSpan(s *span, now uint64) {
 		p.waiting = append(p.waiting, s)
 		notify(p.places)
 	default:
+		if !s.prepared {
+			p.logAdded(s)
+		}
 		p.subscribe(s, now)
 	}
+}
+
+// logAdded tells that from now on rows of the span may be delivered here. With
+// "span is removed" and "processor has ended" the logs of all captures show
+// who had a table when.
+func (p *Processor) logAdded(s *span) {
+	p.logger.Info("span is added", zap.Int64("tableID", s.span.TableID), zap.Uint64("checkpointTs", s.from()))
 }
 
 func (p *Processor) count() int {
