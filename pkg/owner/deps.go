@@ -69,10 +69,26 @@ type DDLSink interface {
 // OpenSink connects to a changefeed's downstream.
 type OpenSink func(ctx context.Context, info *etcdmeta.ChangefeedInfo) (DDLSink, error)
 
+// records are the stored changefeeds: an *etcdmeta.OwnerClient, which says what
+// the methods and their errors mean.
+type records interface {
+	GetFeed(ctx context.Context, id model.ChangefeedID) (*etcdmeta.Feed, error)
+	ModifyFeed(ctx context.Context, id model.ChangefeedID, modify func(*etcdmeta.Feed) error) (*etcdmeta.Feed, error)
+	WriteStatuses(ctx context.Context, writes []etcdmeta.StatusWrite) ([]int64, error)
+	RemoveFeed(ctx context.Context, id model.ChangefeedID) (int64, error)
+}
+
 // Conn is the open stream to one capture.
 type Conn interface {
 	// Send queues an order and never blocks; it is lost if the stream breaks.
 	Send(order *peerpb.Order)
+}
+
+// stream is a Conn as the fleet keeps it: a *peer.Conn.
+type stream interface {
+	Conn
+	Capture() model.CaptureID
+	Close()
 }
 
 // Clock tells the time. The owner's timers use it only to compute durations.

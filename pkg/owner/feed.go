@@ -289,7 +289,7 @@ func (f *feed) modify(ctx context.Context, change func(*etcdmeta.Feed)) bool {
 	f.o.flusher.forget(f)
 	for ctx.Err() == nil {
 		tryCtx, cancel := context.WithTimeout(ctx, writeTimeout)
-		feed, err := f.o.meta.ModifyFeed(tryCtx, f.id, func(feed *etcdmeta.Feed) error {
+		feed, err := f.o.records.ModifyFeed(tryCtx, f.id, func(feed *etcdmeta.Feed) error {
 			change(feed)
 			return nil
 		})
@@ -401,7 +401,7 @@ func (f *feed) onArrange(wish Arrangement) {
 func (f *feed) remove(ctx context.Context) error {
 	f.stopRun()
 	f.o.flusher.forget(f)
-	rev, err := f.o.meta.RemoveFeed(ctx, f.id)
+	rev, err := f.o.records.RemoveFeed(ctx, f.id)
 	if err != nil {
 		if stderrors.Is(err, errors.ErrNotOwner) {
 			f.o.abort(err)
@@ -442,7 +442,7 @@ func (f *feed) closeRun() {
 	r := f.run
 	f.run = nil
 	f.closing++
-	f.tasks.Go(func() {
+	f.o.spawn(&f.tasks, func() {
 		r.close()
 		f.post(func() { f.closing-- })
 	})
@@ -546,7 +546,7 @@ func (f *feed) markStatus() {
 // onFlushed hears what became of a marked status.
 func (f *feed) onFlushed(ctx context.Context, w etcdmeta.StatusWrite, rev int64) {
 	if rev == 0 {
-		if feed, err := f.o.meta.GetFeed(ctx, f.id); err == nil {
+		if feed, err := f.o.records.GetFeed(ctx, f.id); err == nil {
 			f.take(ctx, feed)
 		}
 		return

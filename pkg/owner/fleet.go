@@ -41,7 +41,7 @@ type fleet struct {
 
 type member struct {
 	info     *model.CaptureInfo
-	conn     *peer.Conn
+	conn     stream // nil without one
 	liveness model.Liveness
 	goneAt   time.Time // zero while its key exists
 	// cutOffAt is since when there is no stream; givenUp says that its tables
@@ -205,7 +205,15 @@ func (f *fleet) drain(capture model.CaptureID) {
 }
 
 // Attached implements peer.Receiver.
-func (f *fleet) Attached(c *peer.Conn, hello *peerpb.Hello) {
+func (f *fleet) Attached(c *peer.Conn, hello *peerpb.Hello) { f.attached(c, hello) }
+
+// Reported implements peer.Receiver.
+func (f *fleet) Reported(c *peer.Conn, report *peerpb.Report) { f.reported(c, report) }
+
+// Detached implements peer.Receiver.
+func (f *fleet) Detached(c *peer.Conn) { f.detached(c) }
+
+func (f *fleet) attached(c stream, hello *peerpb.Hello) {
 	id := c.Capture()
 	f.mu.Lock()
 	m := f.members[id]
@@ -233,8 +241,7 @@ func (f *fleet) Attached(c *peer.Conn, hello *peerpb.Hello) {
 	}
 }
 
-// Reported implements peer.Receiver.
-func (f *fleet) Reported(c *peer.Conn, report *peerpb.Report) {
+func (f *fleet) reported(c stream, report *peerpb.Report) {
 	id := c.Capture()
 	f.mu.Lock()
 	m := f.members[id]
@@ -258,8 +265,7 @@ func (f *fleet) Reported(c *peer.Conn, report *peerpb.Report) {
 	}
 }
 
-// Detached implements peer.Receiver.
-func (f *fleet) Detached(c *peer.Conn) {
+func (f *fleet) detached(c stream) {
 	id := c.Capture()
 	f.mu.Lock()
 	m := f.members[id]

@@ -85,7 +85,7 @@ func (fl *flusher) flush(ctx context.Context) (int, error) {
 	for f, w := range taken {
 		feeds, writes = append(feeds, f), append(writes, w)
 	}
-	revs, err := fl.o.meta.WriteStatuses(ctx, writes)
+	revs, err := fl.o.records.WriteStatuses(ctx, writes)
 	for i, rev := range revs {
 		f, w := feeds[i], writes[i]
 		fl.raise(f, w.Rev, rev)

@@ -78,6 +78,10 @@ type Owner struct {
 	flusher *flusher
 	keeper  *keeper
 	resign  chan struct{}
+	// records is meta, as far as changefeeds need it.
+	records records
+	// spawn runs a function in a goroutine that a group waits for.
+	spawn func(group *sync.WaitGroup, fn func())
 
 	ctx        context.Context // of the term, set by Run
 	cancel     context.CancelCauseFunc
@@ -122,6 +126,7 @@ func New(o Options) *Owner {
 	if own.balanceEvery == 0 {
 		own.balanceEvery = time.Minute
 	}
+	own.records, own.spawn = own.meta, (*sync.WaitGroup).Go
 	own.fleet = newFleet(own, max(minGrace, o.SessionTTL/2), peer.GiveUpAfter(o.SessionTTL))
 	own.flusher = newFlusher(own)
 	own.keeper = newKeeper(own)

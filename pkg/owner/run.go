@@ -86,7 +86,7 @@ func startRun(ctx context.Context, f *feed) *run {
 		start-- // the DDL at the checkpoint may not have been executed
 	}
 	checkpoint := f.checkpoint
-	r.tasks.Go(func() {
+	f.o.spawn(&r.tasks, func() {
 		var err error
 		r.lease, err = r.load(checkpoint, start)
 		f.post(func() { r.onLoaded(start, err) })
@@ -418,7 +418,7 @@ func (r *run) execute(ctx context.Context) {
 	exec.query.Store(&next.events[0].Query)
 	r.ddl = exec
 	r.f.logger.Info("executing DDL downstream", zap.Uint64("commitTs", next.ts), zap.String("query", next.events[0].Query))
-	r.tasks.Go(func() {
+	r.f.o.spawn(&r.tasks, func() {
 		err := r.writeDDLs(next.events, exec)
 		r.f.post(func() { r.onExecuted(ctx, err) })
 	})

@@ -61,7 +61,7 @@ func (r *run) tell() {
 	}
 	moved := w.moved
 	w.sending, w.urgent, w.moved, w.told, w.at = true, false, false, ts, now
-	r.tasks.Go(func() {
+	r.f.o.spawn(&r.tasks, func() {
 		err := r.writeWatermark(ts, moved, tables)
 		r.f.post(func() { r.onTold(err) })
 	})
