@@ -11,8 +11,10 @@ import (
 
 // Server is one `cdc server` process.
 type Server struct {
-	Addr string // host:port
-	API  *API
+	Addr string // host:port, where it listens
+	// Advertised is the host:port by which the cluster knows it.
+	Advertised string
+	API        *API
 
 	proc *process
 	args []string
@@ -24,6 +26,7 @@ type ServerOptions struct {
 	PD   string // http://host:port
 	Dir  string // for data and logs
 	Name string // distinguishes servers that share Dir; default "cdc"
+	Via  *Proxy // if set, other captures reach the server through it
 	Args []string
 }
 
@@ -38,13 +41,18 @@ func StartServer(ctx context.Context, o ServerOptions) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		Addr: addr,
-		API:  NewAPI(addr),
-		log:  filepath.Join(o.Dir, o.Name+".log"),
+		Addr: addr, Advertised: addr,
+		API: NewAPI(addr),
+		log: filepath.Join(o.Dir, o.Name+".log"),
 		args: append([]string{
 			"server", "--pd", o.PD, "--addr", addr,
 			"--data-dir", filepath.Join(o.Dir, o.Name+"-data"),
 		}, o.Args...),
+	}
+	if o.Via != nil {
+		o.Via.To(addr)
+		s.Advertised = o.Via.Addr()
+		s.args = append(s.args, "--advertise-addr", s.Advertised)
 	}
 	return s, s.Start(ctx)
 }

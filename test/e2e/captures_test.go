@@ -33,12 +33,15 @@ type captures struct {
 	servers []*cluster.Server
 }
 
-func startCaptures(ctx context.Context, t *testing.T, n int) *captures {
-	s := startOwn(ctx, t)
+// startCaptures starts a stack with n servers; shape may change the options of
+// each.
+func startCaptures(ctx context.Context, t *testing.T, n int, shape ...func(*cluster.ServerOptions)) *captures {
+	s := startOwn(ctx, t, shape...)
 	c := &captures{sharedStack: s, t: t, ctx: ctx, servers: []*cluster.Server{s.server}}
 	dir := t.TempDir()
 	for i := 1; i < n; i++ {
-		server, err := cluster.StartServer(ctx, cluster.ServerOptions{PD: s.up.PD, Dir: dir, Name: fmt.Sprintf("cdc%d", i)})
+		o := cluster.ServerOptions{PD: s.up.PD, Dir: dir, Name: fmt.Sprintf("cdc%d", i)}
+		server, err := cluster.StartServer(ctx, shaped(o, shape))
 		require.NoError(t, err)
 		c.servers = append(c.servers, server)
 		t.Cleanup(func() {
@@ -95,7 +98,7 @@ func (c *captures) role(owner bool) (*cluster.Server, string) {
 		for _, each := range list {
 			if each.IsOwner == owner {
 				for _, server := range c.servers {
-					if server.Addr == each.Address {
+					if server.Advertised == each.Address {
 						found, id = server, each.ID
 						return true, nil
 					}
@@ -157,7 +160,7 @@ func (c *captures) restart(server *cluster.Server) {
 	list, err := c.list()
 	require.NoError(c.t, err)
 	for _, each := range list {
-		if each.Address == server.Addr {
+		if each.Address == server.Advertised {
 			c.drain(each.ID)
 		}
 	}
@@ -168,20 +171,29 @@ func (c *captures) restart(server *cluster.Server) {
 
 // placement reads which capture has which tables.
 func (c *captures) placement(feed string) map[int64]string {
+	placed, err := placementOf(c.ctx, c.any(), feed)
+	require.NoError(c.t, err)
+	return placed
+}
+
+// placementOf asks one server which capture has which tables.
+func placementOf(ctx context.Context, api *cluster.API, feed string) (map[int64]string, error) {
 	var detail struct {
 		Tasks []struct {
 			Capture string  `json:"capture_id"`
 			Tables  []int64 `json:"table_ids"`
 		} `json:"task_status"`
 	}
-	require.NoError(c.t, c.any().Do(c.ctx, http.MethodGet, "/api/v2/changefeeds/"+feed, nil, &detail))
+	if err := api.Do(ctx, http.MethodGet, "/api/v2/changefeeds/"+feed, nil, &detail); err != nil {
+		return nil, err
+	}
 	placed := map[int64]string{}
 	for _, task := range detail.Tasks {
 		for _, table := range task.Tables {
 			placed[table] = task.Capture
 		}
 	}
-	return placed
+	return placed, nil
 }
 
 // shake moves random tables to random captures.

@@ -32,8 +32,9 @@ func faultChanges(t *testing.T) int64 {
 	return n
 }
 
-// startOwn starts a stack that a test may break.
-func startOwn(ctx context.Context, t *testing.T) *sharedStack {
+// startOwn starts a stack that a test may break. shape may change the server's
+// options.
+func startOwn(ctx context.Context, t *testing.T, shape ...func(*cluster.ServerOptions)) *sharedStack {
 	t.Helper()
 	dir := t.TempDir()
 	s := &sharedStack{}
@@ -44,7 +45,7 @@ func startOwn(ctx context.Context, t *testing.T) *sharedStack {
 	s.up, err = cluster.StartUpstream(ctx, cluster.UpstreamOptions{Dir: dir, Downstream: true})
 	require.NoError(t, err)
 	t.Cleanup(s.up.Close)
-	s.server, err = cluster.StartServer(ctx, cluster.ServerOptions{PD: s.up.PD, Dir: dir})
+	s.server, err = cluster.StartServer(ctx, shaped(cluster.ServerOptions{PD: s.up.PD, Dir: dir}, shape))
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		s.server.Kill()
@@ -57,6 +58,13 @@ func startOwn(ctx context.Context, t *testing.T) *sharedStack {
 	s.downs, err = downstreams(s.up, s.maria)
 	require.NoError(t, err)
 	return s
+}
+
+func shaped(o cluster.ServerOptions, shape []func(*cluster.ServerOptions)) cluster.ServerOptions {
+	for _, do := range shape {
+		do(&o)
+	}
+	return o
 }
 
 // keepLog copies a log out of the test's directory, which is removed.
