@@ -37,6 +37,9 @@ const (
 	missedBeats      = 3
 )
 
+// SilenceLimit is how long either end waits for a sign of life.
+const SilenceLimit = missedBeats * defaultHeartbeat
+
 // IsolationAfter is how long a capture works on without hearing of the owner,
 // GiveUpAfter how long an owner leaves work with a capture that is not
 // connected. The first is longer than an election takes; the second is longer
@@ -45,7 +48,7 @@ func IsolationAfter(sessionTTL time.Duration) time.Duration { return sessionTTL 
 
 // GiveUpAfter: see IsolationAfter.
 func GiveUpAfter(sessionTTL time.Duration) time.Duration {
-	return 2*sessionTTL + missedBeats*defaultHeartbeat
+	return 2*sessionTTL + SilenceLimit
 }
 
 // Target is the owner that a capture has to follow.
