@@ -31,6 +31,7 @@ type captures struct {
 	t       *testing.T
 	ctx     context.Context
 	servers []*cluster.Server
+	freezes []freeze
 }
 
 // startCaptures starts a stack with n servers; shape may change the options of
@@ -113,6 +114,7 @@ func (c *captures) role(owner bool) (*cluster.Server, string) {
 // freeze stops a process for a while without ending it.
 func (c *captures) freeze(server *cluster.Server) {
 	require.NoError(c.t, server.Signal(syscall.SIGSTOP))
+	c.freezes = append(c.freezes, freeze{server.Addr, time.Now().UTC()})
 	thaw := time.NewTimer(frozenFor)
 	<-thaw.C
 	require.NoError(c.t, server.Signal(syscall.SIGCONT))
@@ -301,4 +303,5 @@ func TestCaptures(t *testing.T) {
 	for _, watch := range watches {
 		require.NoError(t, watch.Stop(), "a checkpoint went back")
 	}
+	c.requireOneOwnerPerTable()
 }

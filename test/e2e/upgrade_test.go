@@ -213,6 +213,7 @@ func (c *captures) spreadLoad(schema string, tables int) (feed string, end func(
 		for _, watch := range watches {
 			require.NoError(t, watch.Stop(), "a checkpoint went back")
 		}
+		c.requireOneOwnerPerTable()
 	}
 }
 
