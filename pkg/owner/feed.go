@@ -474,20 +474,25 @@ func (f *feed) onAttached(capture model.CaptureID, conn Conn, report *peerpb.Fee
 
 // onReport takes progress of a capture over.
 func (f *feed) onReport(ctx context.Context, capture model.CaptureID, report *peerpb.FeedReport) {
-	if f.run != nil && f.run.epoch == report.Feed.Epoch {
-		f.run.onReport(capture, report)
-		if w := report.Warning; w != nil {
-			f.warn(ctx, f.o.fromWire(capture, w))
-		}
-		if e := report.Error; e != nil {
-			f.fail(ctx, f.o.fromWire(capture, e))
-		}
+	// The present run may have the epoch of the one that is being ended.
+	if epoch, draining := f.draining[capture]; draining && epoch == report.Feed.Epoch {
+		f.onDrained(ctx, capture, report)
 		return
 	}
-	epoch, draining := f.draining[capture]
-	if !draining || epoch != report.Feed.Epoch {
+	if f.run == nil || f.run.epoch != report.Feed.Epoch {
 		return
 	}
+	f.run.onReport(capture, report)
+	if w := report.Warning; w != nil {
+		f.warn(ctx, f.o.fromWire(capture, w))
+	}
+	if e := report.Error; e != nil {
+		f.fail(ctx, f.o.fromWire(capture, e))
+	}
+}
+
+// onDrained hears of an earlier run.
+func (f *feed) onDrained(ctx context.Context, capture model.CaptureID, report *peerpb.FeedReport) {
 	if report.Stopped {
 		delete(f.draining, capture)
 	}

@@ -274,7 +274,7 @@ func (r *run) movesAttached(capture model.CaptureID, w *work, held map[int64]str
 		_, holds := held[table]
 		_, collecting := collects[table]
 		switch {
-		case m.from == capture && m.leaving && !holds: // how far it came is not known any more
+		case m.from == capture && !holds: // how far it came, if it ever began, is not known
 			r.complete(table, m, r.f.checkpoint)
 		case m.from == capture:
 			m.leaving = false

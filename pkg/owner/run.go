@@ -163,7 +163,7 @@ func (r *run) schemaChanged() <-chan struct{} {
 
 // step moves the run as far as it can go now. The error ends the run.
 func (r *run) step(ctx context.Context) error {
-	if r.failure != nil || r.planner == nil {
+	if r.failure != nil || r.planner == nil || r.ctx.Err() != nil {
 		return r.failure
 	}
 	if err := r.planner.schema.Err(); err != nil {
@@ -349,6 +349,7 @@ func (r *run) onReport(capture model.CaptureID, report *peerpb.FeedReport) {
 func (r *run) onAttached(capture model.CaptureID, conn Conn, report *peerpb.FeedReport) {
 	old := r.works[capture]
 	if old == nil && report == nil {
+		r.unsettle() // it may take its share
 		return
 	}
 	w := &work{conn: conn}
@@ -464,8 +465,11 @@ func (r *run) onExecuted(ctx context.Context, err error) {
 	r.f.logger.Info("executed DDL downstream", zap.Uint64("commitTs", r.planner.next.ts))
 	r.finishStep()
 	r.watermarks.urgent = true
-	// Stored at once, so that a restart does not execute it again.
-	r.f.modify(ctx, func(feed *etcdmeta.Feed) { r.f.fillStatus(feed) })
+	// Stored at once, so that a restart does not execute it again. Where that
+	// cannot be, another owner will: no row from behind the DDL may go first.
+	if !r.f.modify(ctx, func(feed *etcdmeta.Feed) { r.f.fillStatus(feed) }) {
+		r.cancel()
+	}
 }
 
 // finishStep goes on behind the planned step.

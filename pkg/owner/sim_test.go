@@ -1,0 +1,566 @@
+package owner
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"math/rand"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest"
+
+	"github.com/tidemark/tidemark/pkg/config"
+	"github.com/tidemark/tidemark/pkg/errors"
+	"github.com/tidemark/tidemark/pkg/etcdmeta"
+	"github.com/tidemark/tidemark/pkg/model"
+	"github.com/tidemark/tidemark/pkg/sink"
+)
+
+// The simulation drives the owner's feed, run and fleet with a clock, captures
+// and a network of its own, in one goroutine and without waiting. Every seed is
+// another story of lost, frozen and new captures, broken streams, owners that
+// die or do not know yet that they are none any more, moves and DDLs.
+//
+//	TIDEMARK_SIM_SEEDS=1000 go test -run TestSimulation ./pkg/owner
+//	TIDEMARK_SIM_SEED=17    go test -v -run TestSimulation ./pkg/owner # one, with the owner's log
+//	TIDEMARK_SIM_LARGE=1    go test -v -timeout 30m -run TestSimulation ./pkg/owner
+//
+// A seed gives nearly the same story every time: what the owner does in the
+// order of a map differs.
+const (
+	simTTL      = 10 * time.Second
+	simTick     = 250 * time.Millisecond
+	simStep     = 10 // TSO per tick
+	simPatience = 6 * time.Second
+)
+
+type simOptions struct {
+	seed     int64
+	tables   int
+	captures int // at most
+	ticks    int // of trouble
+	// latency bounds that of a message, slowness that of a capture's own work,
+	// redial the pause after a break.
+	latency, slowness, redial time.Duration
+	events                    int // of a thousand ticks
+	limit                     int // ticks until peace has to be reached
+}
+
+func TestSimulation(t *testing.T) {
+	first, seeds := 1, 200
+	if n, err := strconv.Atoi(os.Getenv("TIDEMARK_SIM_SEEDS")); err == nil {
+		seeds = n
+	}
+	if n, err := strconv.Atoi(os.Getenv("TIDEMARK_SIM_SEED")); err == nil {
+		first, seeds = n, 1
+	}
+	var total simCounts
+	for seed := first; seed < first+seeds; seed++ {
+		shape := rand.New(rand.NewSource(int64(seed)))
+		s := newSim(t, simOptions{
+			seed: int64(seed), tables: 1 + shape.Intn(30), captures: 2 + shape.Intn(5), ticks: 400,
+			latency: time.Duration(1+shape.Intn(1000)) * time.Millisecond, slowness: time.Duration(1+shape.Intn(2000)) * time.Millisecond,
+			redial: time.Duration(1+shape.Intn(3000)) * time.Millisecond, events: 50 + shape.Intn(400), limit: 1200,
+		}, seeds == 1)
+		s.run()
+		total.add(s.counts)
+	}
+	t.Logf("%d seeds: %+v", seeds, total)
+}
+
+func TestSimulationLarge(t *testing.T) {
+	tables, captures := 1000, 10
+	if os.Getenv("TIDEMARK_SIM_LARGE") != "" {
+		tables, captures = 100_000, 50
+	}
+	begun := time.Now()
+	s := newSim(t, simOptions{
+		seed: 1, tables: tables, captures: captures, ticks: 400,
+		latency: 300 * time.Millisecond, slowness: 300 * time.Millisecond, redial: time.Second, events: 300, limit: 100_000,
+	}, false)
+	s.run()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	t.Logf("%d tables, %d captures: %s for %s of simulated time, %d MiB from the system, %+v", tables, captures,
+		time.Since(begun).Round(time.Millisecond), s.now.Sub(simEpoch), m.Sys>>20, s.counts)
+}
+
+var simEpoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// simCounts says what happened, so that one can see that it did.
+type simCounts struct {
+	Begins, Breaks, Freezes, Kills, Joins, Owners, Moves, Drains, DDLs, Pauses int
+}
+
+func (c *simCounts) add(o simCounts) {
+	c.Begins += o.Begins
+	c.Breaks += o.Breaks
+	c.Freezes += o.Freezes
+	c.Kills += o.Kills
+	c.Joins += o.Joins
+	c.Owners += o.Owners
+	c.Moves += o.Moves
+	c.Drains += o.Drains
+	c.DDLs += o.DDLs
+	c.Pauses += o.Pauses
+}
+
+// sim is a cluster with one changefeed.
+type sim struct {
+	t        *testing.T
+	o        simOptions
+	rng      *rand.Rand
+	logger   *zap.Logger
+	now      time.Time
+	tick     int
+	ts       uint64
+	upstream *fakeUpstream
+	schema   *fakeSchema
+	tables   []*model.Table // as of now
+	counts   simCounts
+	paused   bool
+
+	captures []*simCapture
+	keys     map[model.CaptureID]*model.CaptureInfo // in etcd
+	terms    []*simTerm                             // the last one is in office
+	named    int
+
+	stored *etcdmeta.Feed
+	rev    int64
+
+	// delivered is up to where every row of a table is downstream truly, by
+	// table id; dropped is when it was dropped.
+	delivered, created, dropped []uint64
+	executed                    uint64 // the last DDL
+}
+
+func newSim(t *testing.T, o simOptions, verbose bool) *sim {
+	s := &sim{
+		t: t, o: o, rng: rand.New(rand.NewSource(o.seed)), logger: zap.NewNop(), now: simEpoch, ts: 1000,
+		upstream: &fakeUpstream{now: 1_000_000}, keys: map[model.CaptureID]*model.CaptureInfo{},
+	}
+	if verbose {
+		s.logger = zaptest.NewLogger(t, zaptest.WrapOptions(zap.WithClock(simClock{s})))
+	}
+	s.tables = tables(int64(o.tables))
+	s.delivered = make([]uint64, o.tables+1)
+	s.created, s.dropped = make([]uint64, o.tables+1), make([]uint64, o.tables+1)
+	for i := range s.delivered {
+		s.delivered[i] = s.ts
+	}
+	s.dropped[0] = 1 // there is no table 0
+	s.schema = newFakeSchema(s.ts, s.tables...)
+	replica := config.DefaultReplicaConfig()
+	replica.CheckGCSafePoint = false // it would take another goroutine
+	s.stored = &etcdmeta.Feed{ID: feedID, InfoRev: 1, Info: &etcdmeta.ChangefeedInfo{
+		UpstreamID: 1, Namespace: feedID.Namespace, ID: feedID.ID, SinkURI: "blackhole://", StartTs: s.ts,
+		Config: replica, State: model.StateNormal, Epoch: 7,
+	}}
+	s.rev = 1
+	s.newTerm()
+	for range 1 + s.rng.Intn(o.captures) {
+		s.join()
+	}
+	return s
+}
+
+type simClock struct{ s *sim }
+
+func (c simClock) Now() time.Time                         { return c.s.now }
+func (c simClock) NewTicker(d time.Duration) *time.Ticker { return time.NewTicker(d) }
+
+func (s *sim) fail(format string, args ...any) {
+	s.t.Helper()
+	s.t.Fatalf("seed %d, tick %d: %s", s.o.seed, s.tick, fmt.Sprintf(format, args...))
+}
+
+// run tells the story: trouble, then peace.
+func (s *sim) run() {
+	defer func() {
+		for _, term := range s.terms {
+			term.end()
+		}
+	}()
+	for range s.o.ticks {
+		if s.rng.Intn(1000) < s.o.events {
+			s.trouble()
+		}
+		s.step()
+	}
+	s.makePeace()
+	calm := s.ts
+	why := ""
+	for range s.o.limit {
+		if why = s.unsettled(calm); why == "" {
+			break
+		}
+		s.retire()
+		s.step()
+	}
+	if why != "" {
+		s.fail("not settled: %s; %s", why, s.describe())
+	}
+}
+
+// step lets a tick pass.
+func (s *sim) step() {
+	s.tick++
+	s.now = s.now.Add(simTick)
+	s.ts += simStep
+	s.schema.advance(s.ts)
+	for _, c := range s.captures {
+		if !c.alive && s.keys[c.id] != nil && !s.now.Before(c.keyEnds) {
+			delete(s.keys, c.id)
+			s.owner().stale = true
+		}
+		c.tick()
+	}
+	s.captures = slices.DeleteFunc(s.captures, func(c *simCapture) bool { return !c.alive && s.keys[c.id] == nil })
+	for _, term := range s.terms {
+		term.tick()
+	}
+	s.terms = slices.DeleteFunc(s.terms, func(term *simTerm) bool { return term.over })
+	s.check()
+}
+
+func (s *sim) owner() *simTerm { return s.terms[len(s.terms)-1] }
+
+// bound is how far everything is downstream truly, and which table is there.
+func (s *sim) bound() (bound uint64, last int) {
+	bound = math.MaxUint64
+	for table, ts := range s.delivered {
+		if dropped := s.dropped[table]; ts < bound && (dropped == 0 || ts < dropped) {
+			bound, last = ts, table
+		}
+	}
+	return bound, last
+}
+
+// check looks at what must hold at any time.
+func (s *sim) check() {
+	bound, table := s.bound()
+	for _, term := range s.terms {
+		f := term.feed
+		if f.checkpoint < term.checkpoint {
+			s.fail("the checkpoint went back from %d to %d", term.checkpoint, f.checkpoint)
+		}
+		term.checkpoint = f.checkpoint
+		if f.checkpoint > bound {
+			s.fail("the checkpoint is %d, but rows of table %d after %d are not delivered; %s", f.checkpoint, table, bound, s.describe())
+		}
+		if state := f.state(); state != model.StateNormal && state != model.StateStopped {
+			s.fail("the changefeed is %s", state)
+		}
+	}
+}
+
+// begin is called when a capture begins to deliver a table.
+func (s *sim) begin(c *simCapture, table int64, ts uint64) {
+	s.counts.Begins++
+	for _, other := range s.captures {
+		if other != c && other.holds(table) {
+			s.fail("table %d begins on %s while %s holds it", table, c.id, other.id)
+		}
+	}
+	if ts > s.delivered[table] && s.dropped[table] == 0 {
+		s.fail("table %d begins on %s at %d, but its rows after %d are not delivered", table, c.id, ts, s.delivered[table])
+	}
+}
+
+// deliver is called when a capture has delivered the rows of a table in
+// (from, to].
+func (s *sim) deliver(c *simCapture, table int64, from, to uint64) {
+	if from > s.delivered[table] {
+		s.fail("rows of table %d in (%d, %d] are lost on %s", table, s.delivered[table], from, c.id)
+	}
+	s.delivered[table] = max(s.delivered[table], to)
+}
+
+// unsettled says what is still wrong after the trouble; empty when nothing is.
+func (s *sim) unsettled(calm uint64) string {
+	r := s.owner().feed.run
+	if len(s.terms) > 1 || r == nil || r.planner == nil {
+		return "the run has not begun"
+	}
+	if s.stored.CheckpointTs() <= calm {
+		return fmt.Sprintf("the checkpoint is %d", s.stored.CheckpointTs())
+	}
+	if len(r.arr.moves) > 0 || len(r.arr.plan) > 0 || !r.scheduled() {
+		return fmt.Sprintf("%d moves, %d planned, scheduled %t", len(r.arr.moves), len(r.arr.plan), r.scheduled())
+	}
+	if len(r.place) != len(s.tables) {
+		return fmt.Sprintf("%d of %d tables are placed", len(r.place), len(s.tables))
+	}
+	least, most, total := math.MaxInt, 0, 0
+	for _, c := range s.captures {
+		n := 0
+		if c.alive && c.work != nil {
+			for id, span := range c.work.spans {
+				if span.prepared || span.leaving || span.after != nil || r.place[id] != c.id {
+					return fmt.Sprintf("table %d is not placed well on %s", id, c.id)
+				}
+				n++
+			}
+		}
+		if c.alive {
+			least, most = min(least, n), max(most, n)
+			total += n
+		}
+	}
+	if total != len(s.tables) || most-least > 1 {
+		return fmt.Sprintf("%d of %d tables run, from %d to %d on a capture", total, len(s.tables), least, most)
+	}
+	return ""
+}
+
+// describe tells what the owner knows, compared with what is.
+func (s *sim) describe() string {
+	var b strings.Builder
+	f := s.owner().feed
+	fmt.Fprintf(&b, "checkpoint %d, fleet settled %t, heard all %t, draining %v", f.checkpoint,
+		f.o.fleet.snapshot().settled, f.heardAll(f.o.fleet.snapshot()), f.draining)
+	if f.run == nil || f.run.planner == nil {
+		return b.String()
+	}
+	fmt.Fprintf(&b, ", barrier %d, %d of %d tables placed", f.run.barrier, len(f.run.place), len(f.run.planner.tables))
+	for table, m := range f.run.arr.moves {
+		fmt.Fprintf(&b, "\n  move %d: %+v", table, *m)
+	}
+	for id, w := range f.run.works {
+		fmt.Fprintf(&b, "\n  work %s: connected %t, started %t, %d tables, last change %d, progress %v", id, w.conn != nil, w.started, w.tables, w.lastChange, w.progress)
+	}
+	_, last := s.bound()
+	fmt.Fprintf(&b, "\n  table %d is placed on %q", last, f.run.place[int64(last)])
+	for _, c := range s.captures {
+		fmt.Fprintf(&b, "\n  capture %s: alive %t, attached %t", c.id, c.alive, c.conn != nil)
+		if c.work != nil && c.work.spans[int64(last)] != nil {
+			fmt.Fprintf(&b, ", its span %+v", *c.work.spans[int64(last)])
+		}
+		if c.work != nil {
+			fmt.Fprintf(&b, ", stopping %t, %d spans, applied %d, barrier %d", c.work.stopping, len(c.work.spans), c.work.applied, c.work.barrier)
+		}
+	}
+	return b.String()
+}
+
+// simTerm is an owner. After another was elected it may go on for a while.
+type simTerm struct {
+	s          *sim
+	o          *Owner
+	feed       *feed
+	rev        int64
+	conns      []*simConn
+	attached   map[*simConn]struct{}
+	tasks      []func()
+	stale      bool // registrations have changed
+	frozen     time.Time
+	until      time.Time // zero while in office
+	swept      time.Time
+	checkpoint uint64
+	over       bool
+}
+
+func (s *sim) newTerm() {
+	s.counts.Owners++
+	s.rev++
+	term := &simTerm{s: s, rev: s.rev, attached: map[*simConn]struct{}{}, checkpoint: s.stored.CheckpointTs()}
+	o := New(Options{
+		Self: model.CaptureInfo{ID: "owner"}, UpstreamID: 1, Upstream: s.upstream, Schemas: s.schema, FilterDDL: passDDL,
+		OpenSink:   func(context.Context, *etcdmeta.ChangefeedInfo) (DDLSink, error) { return simSink{term}, nil },
+		SessionTTL: simTTL, BalanceInterval: 10 * time.Second, Clock: func() time.Time { return s.now },
+		Random: s.rng.Float64, Logger: s.logger.With(zap.Int64("term", s.rev)),
+	})
+	o.records = simRecords{term}
+	o.spawn = func(_ *sync.WaitGroup, fn func()) { term.tasks = append(term.tasks, fn) }
+	o.ctx, o.cancel = context.WithCancelCause(context.Background())
+	o.fleet.begin(&etcdmeta.State{Captures: s.registered()}, s.now)
+	term.o, term.feed = o, newFeed(o, s.stored)
+	term.feed.timer = time.NewTimer(time.Hour) // nobody reads it
+	o.feeds[feedID] = term.feed
+	s.terms = append(s.terms, term)
+	term.feed.step(o.ctx) // before anyone attaches
+	for _, c := range s.captures {
+		c.next, c.switchAt = term, s.now.Add(time.Duration(s.rng.Int63n(int64(5*time.Second))))
+	}
+}
+
+func (s *sim) registered() map[model.CaptureID]*model.CaptureInfo {
+	keys := make(map[model.CaptureID]*model.CaptureInfo, len(s.keys))
+	for id, info := range s.keys {
+		keys[id] = info
+	}
+	return keys
+}
+
+// tick is what an owner does at a time.
+func (term *simTerm) tick() {
+	s := term.s
+	if term.over || s.now.Before(term.frozen) {
+		return
+	}
+	if !term.until.IsZero() && s.now.After(term.until) || term.o.ctx.Err() != nil {
+		term.end()
+		return
+	}
+	if term.stale && term.until.IsZero() && s.rng.Intn(2) == 0 {
+		term.stale = false
+		term.o.fleet.update(s.registered(), s.now)
+	}
+	for _, conn := range term.conns {
+		term.receive(conn)
+	}
+	term.conns = slices.DeleteFunc(term.conns, func(conn *simConn) bool { return conn.ownerLeft })
+	if s.now.Sub(term.swept) >= time.Second {
+		term.swept = s.now
+		term.o.fleet.sweep(s.now)
+	}
+	if len(term.tasks) > 0 && s.rng.Intn(2) == 0 {
+		task := term.tasks[0]
+		term.tasks = term.tasks[1:]
+		task()
+	}
+	if s.rng.Intn(10) < 7 {
+		for _, fn := range term.feed.box.take() {
+			fn()
+		}
+		term.feed.step(term.o.ctx)
+	}
+	if s.rng.Intn(10) < 3 {
+		_, _ = term.o.flusher.flush(term.o.ctx) // it is over when that fails, which is noticed later
+	}
+}
+
+func (term *simTerm) receive(conn *simConn) {
+	s := term.s
+	for _, m := range s.due(&conn.up) {
+		if m.hello != nil {
+			term.attached[conn] = struct{}{}
+			term.o.fleet.attached(conn, m.hello)
+		} else {
+			term.o.fleet.reported(conn, m.report)
+		}
+	}
+	if conn.closed && !conn.broken {
+		conn.shatter()
+		conn.ownerEnds = s.now
+	}
+	if conn.broken && !s.now.Before(conn.ownerEnds) {
+		conn.ownerLeft = true
+		if _, ok := term.attached[conn]; ok {
+			delete(term.attached, conn)
+			term.o.fleet.detached(conn)
+		}
+	}
+}
+
+// end is the end of a term: its streams break, and nothing of it goes on.
+func (term *simTerm) end() {
+	if term.over {
+		return
+	}
+	term.over = true
+	term.feed.leave()
+	term.feed.timer.Stop()
+	term.o.cancel(nil)
+	for _, conn := range term.conns {
+		conn.shatter()
+	}
+}
+
+// simRecords is the etcd of one term.
+type simRecords struct{ term *simTerm }
+
+func (r simRecords) copy() *etcdmeta.Feed {
+	feed := *r.term.s.stored
+	feed.Info = feed.Info.Clone()
+	if feed.Status != nil {
+		status := *feed.Status
+		feed.Status = &status
+	}
+	return &feed
+}
+
+func (r simRecords) GetFeed(context.Context, model.ChangefeedID) (*etcdmeta.Feed, error) {
+	return r.copy(), nil
+}
+
+func (r simRecords) ModifyFeed(_ context.Context, _ model.ChangefeedID, modify func(*etcdmeta.Feed) error) (*etcdmeta.Feed, error) {
+	s := r.term.s
+	if r.term.rev != s.owner().rev {
+		return nil, errors.ErrNotOwner.New()
+	}
+	feed := r.copy()
+	if err := modify(feed); err != nil {
+		return nil, err
+	}
+	s.rev++
+	feed.InfoRev, feed.StatusRev = s.rev, s.rev
+	s.store(feed)
+	return r.copy(), nil
+}
+
+func (r simRecords) WriteStatuses(_ context.Context, writes []etcdmeta.StatusWrite) ([]int64, error) {
+	s := r.term.s
+	if r.term.rev != s.owner().rev {
+		return nil, errors.ErrNotOwner.New()
+	}
+	revs := make([]int64, len(writes))
+	for i, w := range writes {
+		if w.Rev == s.stored.StatusRev {
+			s.rev++
+			feed := r.copy()
+			feed.Status, feed.StatusRev = &w.Status, s.rev
+			s.store(feed)
+			revs[i] = s.rev
+		}
+	}
+	return revs, nil
+}
+
+func (r simRecords) RemoveFeed(context.Context, model.ChangefeedID) (int64, error) {
+	r.term.s.fail("the changefeed is removed")
+	return 0, nil
+}
+
+func (s *sim) store(feed *etcdmeta.Feed) {
+	if feed.CheckpointTs() < s.stored.CheckpointTs() {
+		s.fail("the stored checkpoint goes back from %d to %d", s.stored.CheckpointTs(), feed.CheckpointTs())
+	}
+	if bound, table := s.bound(); feed.CheckpointTs() > bound {
+		s.fail("the stored checkpoint is %d, but rows of table %d after %d are not delivered; %s", feed.CheckpointTs(), table, bound, s.describe())
+	}
+	s.stored = feed
+}
+
+// simSink looks at what is downstream when a DDL is executed.
+type simSink struct{ term *simTerm }
+
+func (k simSink) WriteDDL(ctx context.Context, ev *model.DDLEvent) error {
+	s := k.term.s
+	if ctx.Err() != nil || k.term.rev != s.owner().rev {
+		return context.Canceled
+	}
+	if ev.CommitTs < s.executed {
+		s.fail("DDL %d is executed behind %d", ev.CommitTs, s.executed)
+	}
+	s.executed = ev.CommitTs
+	for table, ts := range s.delivered {
+		gone := s.dropped[table] != 0 && s.dropped[table] < ev.CommitTs
+		if !gone && s.created[table] < ev.CommitTs && ts != ev.CommitTs {
+			s.fail("table %d is delivered up to %d when the DDL of %d is executed; %s", table, ts, ev.CommitTs, s.describe())
+		}
+	}
+	return nil
+}
+
+func (simSink) WriteWatermark(context.Context, uint64) error { return nil }
+func (simSink) Status() sink.Status                          { return sink.Status{} }
+func (simSink) Close()                                       {}
