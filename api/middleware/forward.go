@@ -3,6 +3,7 @@ package middleware
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -27,6 +28,9 @@ const (
 	// answerTimeout bounds the wait for the owner's answer to begin. It leaves
 	// room for the slowest calls, which connect to another PD and to a sink.
 	answerTimeout = 3 * time.Minute
+	// readTimeout is the same for calls that only read: the owner has that at
+	// hand, unless the network between it and this capture is cut.
+	readTimeout = 10 * time.Second
 )
 
 // Cluster is what forwarding needs to know.
@@ -43,13 +47,12 @@ type Cluster interface {
 // as they are, redirects and encodings included.
 func ForwardClient(tlsConfig *tls.Config) *http.Client {
 	transport := &http.Transport{
-		TLSClientConfig:       tlsConfig,
-		DialContext:           (&net.Dialer{Timeout: dialOwnerTimeout}).DialContext,
-		DisableCompression:    true,
-		MaxIdleConnsPerHost:   8,
-		IdleConnTimeout:       time.Minute,
-		TLSHandshakeTimeout:   dialOwnerTimeout,
-		ResponseHeaderTimeout: answerTimeout,
+		TLSClientConfig:     tlsConfig,
+		DialContext:         (&net.Dialer{Timeout: dialOwnerTimeout}).DialContext,
+		DisableCompression:  true,
+		MaxIdleConnsPerHost: 8,
+		IdleConnTimeout:     time.Minute,
+		TLSHandshakeTimeout: dialOwnerTimeout,
 	}
 	return &http.Client{
 		Transport:     transport,
@@ -74,7 +77,9 @@ func ForwardToOwner(cluster Cluster, client *http.Client, secure bool) gin.Handl
 			Fail(c, err)
 			return
 		}
-		resp, err := client.Do(req)
+		ctx, cancel := context.WithCancelCause(req.Context())
+		defer cancel(nil)
+		resp, err := ask(client, req.WithContext(ctx), cancel)
 		if err != nil {
 			Fail(c, err)
 			return
@@ -82,6 +87,19 @@ func ForwardToOwner(cluster Cluster, client *http.Client, secure bool) gin.Handl
 		defer resp.Body.Close()
 		relay(c, resp)
 	}
+}
+
+// ask sends a request and waits a limited time for the answer to begin.
+func ask(client *http.Client, req *http.Request, cancel context.CancelCauseFunc) (*http.Response, error) {
+	limit := answerTimeout
+	if req.Method == http.MethodGet {
+		limit = readTimeout
+	}
+	silence := time.AfterFunc(limit, func() {
+		cancel(fmt.Errorf("the owner at %s has not answered for %s", req.URL.Host, limit))
+	})
+	defer silence.Stop()
+	return client.Do(req)
 }
 
 // forwardRequest builds the same request for the owner, with one more hop.

@@ -2,6 +2,9 @@ package middleware
 
 import (
 	"context"
+	"io"
+	"net"
+	"net/http"
 	"net/http/httptest"
 	"testing"
 	"testing/synctest"
@@ -40,4 +43,35 @@ func TestNobodyHangsWithoutEtcd(t *testing.T) {
 		require.Equal(t, 500, w.Code)
 		require.Contains(t, w.Body.String(), "deadline exceeded")
 	})
+}
+
+// silent is a cluster whose owner takes connections and says nothing.
+type silent struct{ unreachable }
+
+func (silent) OwnerAddress(context.Context) (string, error) { return "owner:8300", nil }
+
+// TestReadsDoNotHangWithoutTheOwner: a cut network closes no connection.
+func TestReadsDoNotHangWithoutTheOwner(t *testing.T) {
+	gin.SetMode(gin.ReleaseMode)
+	for method, limit := range map[string]time.Duration{"GET": readTimeout, "POST": answerTimeout} {
+		synctest.Test(t, func(t *testing.T) {
+			client := ForwardClient(nil)
+			transport := client.Transport.(*http.Transport)
+			defer transport.CloseIdleConnections()
+			transport.DialContext = func(context.Context, string, string) (net.Conn, error) {
+				here, there := net.Pipe()
+				go func() { _, _ = io.Copy(io.Discard, there) }()
+				return here, nil
+			}
+			r := gin.New()
+			r.Use(RenderErrors(), ForwardToOwner(silent{}, client, false))
+			r.Handle(method, "/", func(*gin.Context) { t.Error("answered here") })
+			start := time.Now()
+			w := httptest.NewRecorder()
+			r.ServeHTTP(w, httptest.NewRequest(method, "/", nil))
+			require.Equal(t, limit, time.Since(start), method)
+			require.Equal(t, 500, w.Code)
+			require.Contains(t, w.Body.String(), "the owner at owner:8300 has not answered")
+		})
+	}
 }
