@@ -26,6 +26,7 @@ type move struct {
 	to   model.CaptureID // empty when it was lost while from was letting go
 	// ready says that to has caught up, leaving that from was told to let go.
 	ready, leaving bool
+	order          uint64 // by which from was told
 }
 
 // arrangement is what a run knows about tables that should be elsewhere.
@@ -197,16 +198,38 @@ func (r *run) letGo(table int64, m *move) {
 	delete(r.place, table)
 	r.tables = nil
 	w.tables--
-	r.removeAt(w, table)
+	m.order = r.removeAt(w, table)
 }
 
 // onRemoved hears how far captures came with tables that they let go.
-func (r *run) onRemoved(capture model.CaptureID, spans []*peerpb.SpanStart) {
-	for _, s := range spans {
-		if m := r.arr.moves[s.Span.TableId]; m != nil && m.leaving && m.from == capture {
-			r.complete(s.Span.TableId, m, s.CheckpointTs)
+func (r *run) onRemoved(capture model.CaptureID, report *peerpb.FeedReport) {
+	var again []int64
+	for _, s := range report.Removed {
+		table := s.Span.TableId
+		m := r.arr.moves[table]
+		switch {
+		case m != nil && m.leaving && m.from == capture:
+			if report.Applied >= m.order { // else it is about an earlier order
+				r.complete(table, m, s.CheckpointTs)
+			}
+		case r.place[table] == capture: // it was letting go when it attached
+			again = append(again, table)
 		}
 	}
+	if len(again) > 0 {
+		r.startAgain(r.works[capture], again)
+	}
+}
+
+// startAgain lets a capture go on with tables that are placed there. Those
+// that run are not touched by it.
+func (r *run) startAgain(w *work, tables []int64) {
+	order := r.order()
+	for _, table := range tables {
+		order.Add = append(order.Add, &peerpb.SpanStart{Span: &peerpb.Span{TableId: table}, CheckpointTs: r.f.checkpoint})
+	}
+	w.lastChange, w.barrierSent = order.Seq, r.barrier
+	w.send(order)
 }
 
 // complete lets the new capture go on from ts. If that is lost, the table has
@@ -235,14 +258,15 @@ func (r *run) cancelMove(table int64) {
 	}
 }
 
-// removeAt orders a capture to let a table go.
-func (r *run) removeAt(w *work, tables ...int64) {
+// removeAt orders a capture to let tables go and returns the order's number.
+func (r *run) removeAt(w *work, tables ...int64) uint64 {
 	order := r.order()
 	for _, table := range tables {
 		order.Remove = append(order.Remove, &peerpb.Span{TableId: table})
 	}
 	w.lastChange, w.barrierSent = order.Seq, r.barrier
 	w.send(order)
+	return order.Seq
 }
 
 // movesLost reacts to the loss of a capture.

@@ -337,7 +337,7 @@ func (r *run) onReport(capture model.CaptureID, report *peerpb.FeedReport) {
 	}
 	w.progress = report
 	r.onPrepared(capture, report.Prepared)
-	r.onRemoved(capture, report.Removed)
+	r.onRemoved(capture, report)
 	if report.Stopped && report.Error == nil {
 		// It ended there without a reason: give the tables out again.
 		r.forget(capture)

@@ -122,7 +122,12 @@ func (s *sim) changeOwner() {
 	s.newTerm()
 }
 
+// moveTables is done in half of the stories: what a user has moved stays until
+// captures come or go.
 func (s *sim) moveTables() {
+	if s.o.seed%2 == 0 {
+		return
+	}
 	for range 1 + s.rng.Intn(4) {
 		if len(s.tables) > 0 {
 			s.counts.Moves++
@@ -232,6 +237,9 @@ func (s *sim) makePeace() {
 		}
 	}
 	s.join()
+	if s.counts.Moves > 0 {
+		s.breakStream()
+	}
 }
 
 // retire lets the drained captures go.
