@@ -6,9 +6,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidemark/tidemark/pkg/peer"
@@ -20,6 +22,9 @@ const cutTTL = 5 * time.Second
 
 // goOn is how long the owner may need for the tables that it takes over.
 const goOn = 8 * time.Second
+
+// readsFail is how long a capture may try to get an answer from the owner.
+const readsFail = 13 * time.Second
 
 // TestNetworkCut separates a worker from the owner while etcd answers both:
 // the worker's tables go to the owner in bounded time, the API names the
@@ -58,6 +63,12 @@ func TestNetworkCut(t *testing.T) {
 		toOwner.Set(cut.kind)
 		ts, err := cluster.TSO(ctx, c.upDB)
 		require.NoError(t, err)
+		var asking sync.WaitGroup
+		asking.Go(func() { // a read through the worker needs the owner
+			_, err := worker.API.Status(ctx, feed)
+			assert.Error(t, err)
+			assert.Less(t, time.Since(begun), readsFail, cut.name)
+		})
 		named := ""
 		require.NoError(t, cluster.Until(ctx, "the worker's tables to go on", func() (bool, error) {
 			s, err := owner.API.Status(ctx, feed)
@@ -69,6 +80,7 @@ func TestNetworkCut(t *testing.T) {
 			}
 			return s.CheckpointTs >= ts, fmt.Errorf("stalled %+v, error %+v, warning %+v", s.Stalled, s.LastError, s.LastWarning)
 		}))
+		asking.Wait()
 		t.Logf("%s: %q; the checkpoint has passed the cut after %s", cut.name, named, time.Since(begun).Round(time.Millisecond))
 		require.Less(t, time.Since(begun), cut.limit, cut.name)
 		require.NotEmpty(t, named, "%s: the API did not name the capture that is cut off", cut.name)
