@@ -166,9 +166,6 @@ func newSim(t *testing.T, o simOptions, verbose bool) *sim {
 	}}
 	s.rev = 1
 	s.newTerm()
-	for range 1 + s.rng.Intn(o.captures) {
-		s.join()
-	}
 	return s
 }
 
@@ -189,6 +186,9 @@ func (s *sim) run() {
 			term.end()
 		}
 	}()
+	for range 1 + s.rng.Intn(s.o.captures) {
+		s.join()
+	}
 	for range s.o.ticks {
 		if s.rng.Intn(1000) < s.o.events {
 			s.trouble()

@@ -1,0 +1,189 @@
+package owner
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tidemark/tidemark/pkg/model"
+	"github.com/tidemark/tidemark/pkg/peer"
+	"github.com/tidemark/tidemark/pkg/peer/peerpb"
+)
+
+// stage is the simulation's owner with captures that only do what a test says:
+// what the simulation has found is played again on it.
+type stage struct {
+	*sim
+	term *simTerm
+	info map[model.CaptureID]*model.CaptureInfo
+}
+
+func newStage(t *testing.T, tables int, captures ...model.CaptureID) *stage {
+	s := newSim(t, simOptions{seed: 1, tables: tables}, false)
+	st := &stage{sim: s, term: s.owner(), info: map[model.CaptureID]*model.CaptureInfo{}}
+	for _, id := range captures {
+		st.register(id)
+	}
+	return st
+}
+
+func (s *stage) register(id model.CaptureID) {
+	s.info[id] = &model.CaptureInfo{ID: id, Version: "v8.5.3"}
+	s.term.o.fleet.update(s.info, s.now)
+}
+
+// turn lets the owner do what it can do now.
+func (s *stage) turn() {
+	for range 5 {
+		s.background()
+		s.foreground()
+	}
+}
+
+func (s *stage) background() {
+	tasks := s.term.tasks
+	s.term.tasks = nil
+	for _, task := range tasks {
+		task()
+	}
+}
+
+func (s *stage) foreground() {
+	for _, fn := range s.term.feed.box.take() {
+		fn()
+	}
+	s.term.feed.step(s.term.o.ctx)
+}
+
+// noted is the stream of a capture that notes its orders.
+type noted struct {
+	id     model.CaptureID
+	orders []*peerpb.Order
+}
+
+func (n *noted) Capture() model.CaptureID { return n.id }
+func (n *noted) Close()                   {}
+func (n *noted) Send(order *peerpb.Order) { n.orders = append(n.orders, order) }
+func (n *noted) last() (seq uint64)       { return n.orders[len(n.orders)-1].Seq }
+
+func spansOf(tables []int64) (spans []*peerpb.Span) {
+	for _, id := range tables {
+		spans = append(spans, &peerpb.Span{TableId: id})
+	}
+	return spans
+}
+
+// added lists what the orders after the first n add, and whether only to collect.
+func (n *noted) added(after int) map[int64]bool {
+	added := map[int64]bool{}
+	for _, order := range n.orders[after:] {
+		for _, a := range order.Add {
+			added[a.Span.TableId] = a.Prepare
+		}
+	}
+	return added
+}
+
+func (s *stage) key() *peerpb.FeedKey { return peer.FeedKey(feedID, s.term.feed.info.Epoch) }
+
+// attach opens a stream; the capture runs the changefeed if it holds tables.
+func (s *stage) attach(id model.CaptureID, applied, checkpoint uint64, held ...int64) *noted {
+	conn := &noted{id: id}
+	hello := &peerpb.Hello{CaptureId: id}
+	if applied > 0 {
+		hello.Feeds = []*peerpb.FeedReport{{Feed: s.key(), Applied: applied, CheckpointTs: checkpoint, ResolvedTs: checkpoint, Held: spansOf(held)}}
+	}
+	s.term.o.fleet.attached(conn, hello)
+	s.turn()
+	return conn
+}
+
+func (s *stage) report(conn *noted, r *peerpb.FeedReport) {
+	if r.Feed == nil {
+		r.Feed = s.key()
+	}
+	s.term.o.fleet.reported(conn, &peerpb.Report{Feeds: []*peerpb.FeedReport{r}})
+	s.turn()
+}
+
+// The order that gave a table to its capture was lost, and it was to move on.
+func TestMovesOnFromWhereItNeverWas(t *testing.T) {
+	s := newStage(t, 1, "a", "b")
+	s.attach("b", 0, 0)
+	s.attach("a", 0, 0)
+	run := s.term.feed.run
+	from := run.place[1]
+	to := map[model.CaptureID]model.CaptureID{"a": "b", "b": "a"}[from]
+	s.term.o.Arrange(Arrangement{Kind: ArrangeMove, ID: feedID, Table: 1, Capture: to})
+	s.turn()
+	require.Len(t, run.arr.moves, 1)
+	s.attach(from, 0, 0) // without the table
+	require.Equal(t, map[int64]model.CaptureID{1: to}, run.place)
+	require.Zero(t, run.works[from].tables)
+	require.Equal(t, 1, run.works[to].tables, "it counts for the checkpoint")
+}
+
+// A table that its capture was letting go when a new owner came goes on.
+func TestLetGoForAnEarlierOwner(t *testing.T) {
+	s := newStage(t, 2, "a")
+	conn := s.attach("a", 50, 1000, 1, 2)
+	require.Empty(t, conn.added(0))
+	s.schema.advance(1100)
+	s.report(conn, &peerpb.FeedReport{Applied: 50, CheckpointTs: 1050, Removed: []*peerpb.SpanStart{{Span: &peerpb.Span{TableId: 1}, CheckpointTs: 1000}}})
+	require.Equal(t, map[int64]bool{1: false}, conn.added(0))
+	require.EqualValues(t, 1000, s.term.feed.checkpoint, "table 1 is nowhere yet")
+	for i := range s.delivered {
+		s.delivered[i] = 1050
+	}
+	s.report(conn, &peerpb.FeedReport{Applied: conn.last(), CheckpointTs: 1050})
+	require.EqualValues(t, 1050, s.term.feed.checkpoint)
+}
+
+// A run was told to end, and the present one has its epoch: the end is heard.
+func TestRunEndsAfterTheNextBegan(t *testing.T) {
+	s := newStage(t, 1, "a")
+	s.term.feed.draining["a"] = s.term.feed.info.Epoch
+	conn := s.attach("a", 5, 1000, 1)
+	require.Len(t, conn.orders, 1)
+	require.True(t, conn.orders[0].Stop)
+	require.Empty(t, conn.added(0), "not before the end of the first")
+	s.report(conn, &peerpb.FeedReport{Stopped: true})
+	require.Equal(t, map[int64]bool{1: false}, conn.added(1))
+}
+
+// Where it cannot be stored that a DDL was executed, the next owner executes
+// it again: until then no row from behind it may go.
+func TestNoBarrierBehindAnUnstoredDDL(t *testing.T) {
+	s := newStage(t, 2, "a")
+	conn := s.attach("a", 0, 0)
+	ts := s.defineTables(s.tables)
+	s.schema.advance(s.ts, ddl(ts, createTable, "ALTER TABLE"))
+	for i := range s.delivered {
+		s.delivered[i] = ts
+	}
+	s.foreground()
+	s.term.o.fleet.reported(conn, &peerpb.Report{Feeds: []*peerpb.FeedReport{{Feed: s.key(), Applied: conn.last(), CheckpointTs: ts}}})
+	s.foreground()
+	require.NotNil(t, s.term.feed.run.ddl)
+	s.background() // downstream has it
+	s.newTerm()
+	s.foreground()
+	for _, order := range conn.orders {
+		require.LessOrEqual(t, order.BarrierTs, ts)
+	}
+}
+
+// A capture that connects long after it was registered gets its share.
+func TestLateCaptureTakesItsShare(t *testing.T) {
+	s := newStage(t, 4, "a")
+	conn := s.attach("a", 0, 0)
+	s.report(conn, &peerpb.FeedReport{Applied: conn.last(), CheckpointTs: 1000})
+	s.register("b")
+	s.now = s.now.Add(20 * time.Second)
+	s.turn()
+	late := s.attach("b", 0, 0)
+	s.now = s.now.Add(20 * time.Second)
+	s.turn()
+	require.Len(t, late.added(0), 2)
+}
