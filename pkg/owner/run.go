@@ -42,8 +42,10 @@ type run struct {
 	settled bool // every table has been placed and confirmed once
 	seq     uint64
 	place   map[int64]model.CaptureID
-	works   map[model.CaptureID]*work
-	tables  []Task // cache of the view's tasks; nil when place changed
+	// outdated says that place may have tables that are not replicated.
+	outdated bool
+	works    map[model.CaptureID]*work
+	tables   []Task // cache of the view's tasks; nil when place changed
 
 	arr arrangement
 
@@ -295,6 +297,10 @@ func (r *run) order() *peerpb.Order {
 // dropTables takes tables from captures that are not to be replicated any
 // more. Their rows up to the barrier are downstream.
 func (r *run) dropTables() {
+	if !r.outdated {
+		return
+	}
+	r.outdated = false
 	for id := range r.arr.moves {
 		if _, ok := r.planner.tables[id]; !ok {
 			r.cancelMove(id)
@@ -353,7 +359,7 @@ func (r *run) onAttached(capture model.CaptureID, conn Conn, report *peerpb.Feed
 		return
 	}
 	w := &work{conn: conn}
-	r.works[capture], r.tables = w, nil
+	r.works[capture], r.tables, r.outdated = w, nil, true
 	held := map[int64]struct{}{}
 	if report != nil {
 		r.seq = max(r.seq, report.Applied)
@@ -477,5 +483,5 @@ func (r *run) finishStep() {
 	r.f.checkpoint = max(r.f.checkpoint, r.planner.next.ts)
 	r.planner.finish()
 	r.watermarks.moved = true
-	r.tables = nil
+	r.tables, r.outdated = nil, true
 }
