@@ -106,9 +106,11 @@ func (h *tenures) read(server string, log *bufio.Scanner) error {
 	return log.Err()
 }
 
-// leaseTime is how long a process may hold what it had when it froze: the
-// session TTL.
-const leaseTime = 10 * time.Second
+// leaseTime is how long a process that froze has its lease at least: the
+// session TTL of 10 s without a third, which may have passed since the lease
+// was renewed. When etcd drops the lease a new owner may place tables at once:
+// the frozen process writes nothing, and its sinks are fenced when it wakes.
+const leaseTime = 6 * time.Second
 
 // shorten ends a tenure with the lease of a process that froze in it.
 func (h *tenures) shorten(t tenure) tenure {
@@ -179,7 +181,7 @@ func TestTenures(t *testing.T) {
 		{"the run ended", line(1, "span is added", "5") + line(2, "processor has ended", ""), line(3, "span is added", "5"), false, false},
 		{"the process was killed", line(1, "span is added", "5") + line(2, welcome, ""), line(3, "span is added", "5"), false, false},
 		{"it froze", line(1, "span is added", "5") + line(20, "processor has ended", ""), line(13, "span is added", "5"), true, false},
-		{"it froze and the lease was not over", line(1, "span is added", "5") + line(20, "processor has ended", ""), line(11, "span is added", "5"), true, true},
+		{"it froze and the lease was not over", line(1, "span is added", "5") + line(20, "processor has ended", ""), line(7, "span is added", "5"), true, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := &tenures{tables: map[string][]tenure{}}
