@@ -55,7 +55,7 @@ type simOptions struct {
 }
 
 func TestSimulation(t *testing.T) {
-	first, seeds := 1, 500
+	first, seeds := 1, 200
 	if n, err := strconv.Atoi(os.Getenv("TIDEMARK_SIM_SEEDS")); err == nil {
 		seeds = n
 	}
