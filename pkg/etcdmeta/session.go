@@ -96,11 +96,12 @@ func (c *Client) NewSession(ctx context.Context, ttl time.Duration, capture mode
 	return out, nil
 }
 
-// Valid tells whether the lease can still be alive: whether it was renewed
-// within its TTL. Unlike Done it is right at once in a process that was
-// stopped for a while and goes on.
+// Valid tells whether the lease is alive for some time yet: whether it was
+// renewed within four fifths of its TTL. The rest is for what is on its way
+// when the answer is given. Unlike Done it is right at once in a process that
+// was stopped for a while and goes on.
 func (s *Session) Valid() bool {
-	return time.Since(s.begun)-time.Duration(s.renewed.Load()) < s.ttl
+	return time.Since(s.begun)-time.Duration(s.renewed.Load()) < s.ttl*4/5
 }
 
 // Done is closed when the lease is lost.

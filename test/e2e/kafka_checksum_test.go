@@ -56,7 +56,7 @@ func TestKafkaChecksums(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
 	startTs, err := cluster.TSO(ctx, shared.upDB)
 	require.NoError(t, err)
-	registry := shared.queue.registry.URL
+	registry := shared.queue.registry
 	for name, o := range map[string]codec.Options{
 		"protocol=simple":                      {Protocol: config.ProtocolSimple},
 		"protocol=simple&encoding-format=avro": {Protocol: config.ProtocolSimple, SimpleFormat: "avro"},

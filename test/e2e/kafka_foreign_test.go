@@ -88,7 +88,7 @@ func TestKafkaForeign(t *testing.T) {
 		topic := "foreign-" + c.format
 		params := c.params
 		if c.format == "avro" {
-			params += shared.queue.registry.URL
+			params += shared.queue.registry
 		}
 		require.NoError(t, shared.server.API.Create(ctx, cluster.Feed{
 			ID: topic, StartTs: startTs, SinkURI: "kafka://" + broker + "/" + topic + "?partition-num=2&" + params,
@@ -118,7 +118,7 @@ func TestKafkaForeign(t *testing.T) {
 				args = append(args, c.flink)
 			}
 			if c.format == "avro" {
-				args = []string{shared.queue.registry.URL}
+				args = []string{shared.queue.registry}
 			}
 			changes, err := kafka.ReadForeign(ctx, c.format, broker, topic, args...)
 			require.NoError(t, err)

@@ -29,13 +29,15 @@ import (
 )
 
 // queue is a Kafka broker and a schema registry, started with the first test
-// that wants them.
+// that wants them. SCHEMA_REGISTRY names another registry to be used, such as
+// Apicurio's at http://host:8080/apis/ccompat/v6.
 type queue struct {
 	once     sync.Once
 	err      error
 	dir      string
 	broker   *kafka.Cluster
-	registry *registry.Server
+	own      *registry.Server
+	registry string // its address
 }
 
 // start returns when the broker is at work.
@@ -45,7 +47,10 @@ func (q *queue) start(ctx context.Context, t *testing.T) {
 		if q.dir, q.err = os.MkdirTemp("", "tidemark-kafka-"); q.err != nil {
 			return
 		}
-		q.registry = registry.Start(registry.Options{})
+		if q.registry = os.Getenv("SCHEMA_REGISTRY"); q.registry == "" {
+			q.own = registry.Start(registry.Options{})
+			q.registry = q.own.URL
+		}
 		q.broker, q.err = kafka.Start(ctx, q.dir, 1)
 	})
 	require.NoError(t, q.err)
@@ -55,8 +60,8 @@ func (q *queue) close() {
 	if q.broker != nil {
 		q.broker.Close()
 	}
-	if q.registry != nil {
-		q.registry.Close()
+	if q.own != nil {
+		q.own.Close()
 	}
 	_ = os.RemoveAll(q.dir)
 }
@@ -146,8 +151,8 @@ func startQueueFeed(ctx context.Context, t *testing.T, s *sharedStack, o feedOpt
 		uri += "&partition-num=3"
 	}
 	if o.protocol.name == "avro" {
-		uri += "&schema-registry=" + s.queue.registry.URL
-		options.Codec.Avro.Registry = config.SinkURI(s.queue.registry.URL)
+		uri += "&schema-registry=" + s.queue.registry
+		options.Codec.Avro.Registry = config.SinkURI(s.queue.registry)
 		rule["topic"] = f.id + "-{schema}-{table}"
 		options.Topics, options.Pattern = nil, regexp.MustCompile("^"+f.id+"-.*")
 	}

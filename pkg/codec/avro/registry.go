@@ -66,7 +66,16 @@ func (c *confluent) check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if string(body) != "{}" {
+	if string(body) == "{}" {
+		return nil
+	}
+	// Other registries, such as Apicurio's, have the same interface below a
+	// path that is a page for people.
+	var subjects []string
+	if body, err = c.call(ctx, http.MethodGet, "/subjects", nil); err != nil {
+		return err
+	}
+	if json.Unmarshal(body, &subjects) != nil {
 		return errors.ErrAvroSchemaAPIError.New("unexpected answer of the schema registry, is " + c.base + " one?")
 	}
 	return nil
