@@ -158,7 +158,10 @@ func (s *Session) Resign(ctx context.Context, fence Fence) error {
 func (s *Session) Close(ctx context.Context) error {
 	_, err := s.client.etcd.Delete(ctx, s.client.keys.PositionPrefix(model.DefaultNamespace, s.capture), clientv3.WithPrefix())
 	s.deafen()
-	<-s.silent
+	select {
+	case <-s.silent:
+	case <-ctx.Done():
+	}
 	s.session.Orphan()
 	_, revokeErr := s.client.etcd.Revoke(ctx, s.session.Lease())
 	if err == nil && !stderrors.Is(revokeErr, rpctypes.ErrLeaseNotFound) {

@@ -19,6 +19,10 @@ import (
 	"github.com/tidemark/tidemark/api"
 )
 
+// sniffTimeout is how long it is waited for the first bytes of a connection,
+// which tell what it speaks; HTTP is assumed after that.
+const sniffTimeout = 3 * time.Second
+
 // keepaliveTime and keepaliveTimeout find streams between captures whose
 // other end is gone without a word.
 const (
@@ -51,6 +55,9 @@ func (s *Server) serve(listener net.Listener) (*front, error) {
 		),
 		failed: make(chan error, 3),
 	}
+	// A client may connect ahead of need and send nothing. Without a limit such
+	// a connection would hold up an orderly stop for ever.
+	f.mux.SetReadTimeout(sniffTimeout)
 	s.hub.Register(f.grpc)
 	grpcListener := f.mux.MatchWithWriters(cmux.HTTP2MatchHeaderFieldSendSettings("content-type", "application/grpc"))
 	httpListener := api.LimitListener(f.mux.Match(cmux.Any()))

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"testing"
 	"time"
@@ -256,4 +257,26 @@ func TestLoopback(t *testing.T) {
 	} {
 		require.Equal(t, want, loopback(addr), fmt.Sprint(addr))
 	}
+}
+
+// A connection over which nothing ever comes does not hold up the stop.
+func TestStopWithSilentConnection(t *testing.T) {
+	s := newBench(t).start()
+	conn, err := net.Dial("tcp", s.Addr())
+	require.NoError(t, err)
+	defer conn.Close()
+	require.Equal(t, http.StatusOK, s.get("/status"), "it is accepted by now")
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		s.stop()
+	}()
+	eventually(t, "stopped", func() bool {
+		select {
+		case <-stopped:
+			return true
+		default:
+			return false
+		}
+	})
 }

@@ -21,6 +21,8 @@ const maxReported = 20
 type Queue struct {
 	parts map[int32]*queuePart
 	first map[string]string // version of a row -> its content
+	where map[string]int32  // version of a row -> the partition it was seen in, or many
+	late  []lateRow
 	rows  int
 	again int
 	errs  []error
@@ -40,9 +42,20 @@ type earlyRow struct {
 	watermark uint64
 }
 
+// lateRow is a row that came behind a newer version of it. It may be a repeat
+// of what was in another partition while there were fewer of them.
+type lateRow struct {
+	version   string
+	partition int32
+	newer     uint64
+}
+
+// many stands for more than one partition.
+const many = -1
+
 // NewQueue makes a validator that has seen nothing.
 func NewQueue() *Queue {
-	return &Queue{parts: make(map[int32]*queuePart), first: make(map[string]string)}
+	return &Queue{parts: make(map[int32]*queuePart), first: make(map[string]string), where: make(map[string]int32)}
 }
 
 // See takes the next event of a partition.
@@ -65,6 +78,11 @@ func (q *Queue) row(partition int32, p *queuePart, ev *codec.Event) {
 	row := rowName(ev)
 	version := fmt.Sprintf("%s@%d/%d", row, ev.CommitTs, ev.Row.Kind)
 	content := fmt.Sprint(ev.Row.Old, ev.Row.New)
+	if at, known := q.where[version]; !known {
+		q.where[version] = partition
+	} else if at != partition {
+		q.where[version] = many
+	}
 	if known, repeated := q.first[version]; repeated {
 		q.again++
 		if known != content {
@@ -79,7 +97,7 @@ func (q *Queue) row(partition int32, p *queuePart, ev *codec.Event) {
 	}
 	q.first[version] = content
 	if ev.CommitTs < p.last[row] {
-		q.offend("%s came in partition %d after its version of %d", version, partition, p.last[row])
+		q.late = append(q.late, lateRow{version, partition, p.last[row]})
 	}
 	p.last[row] = max(p.last[row], ev.CommitTs)
 }
@@ -113,6 +131,11 @@ func (q *Queue) offend(format string, args ...any) {
 // Result returns how many rows were seen, how many of them were repeats, and
 // what was wrong. All partitions must have been seen to their ends.
 func (q *Queue) Result() (rows, repeats int, err error) {
+	for _, l := range q.late {
+		if q.where[l.version] != many {
+			q.offend("%s came in partition %d after its version of %d", l.version, l.partition, l.newer)
+		}
+	}
 	for id, p := range q.parts {
 		for _, e := range p.early {
 			if _, ok := q.first[e.version]; !ok {

@@ -25,14 +25,15 @@ func TestQueue(t *testing.T) {
 		events []seen
 		want   string
 	}{
-		"in order":          {[]seen{{0, row(1, 1, 1)}, {0, row(2, 1, 2)}, {0, mark(2)}, {0, row(3, 1, 3)}}, ""},
-		"other rows":        {[]seen{{0, row(5, 1, 1)}, {0, row(4, 2, 2)}, {1, row(1, 1, 0)}}, ""},
-		"repeats":           {[]seen{{0, row(1, 1, 1)}, {0, row(2, 1, 2)}, {0, mark(2)}, {0, row(1, 1, 1)}, {0, row(2, 1, 2)}}, ""},
-		"repeat elsewhere":  {[]seen{{0, mark(2)}, {0, row(2, 1, 1)}, {1, row(2, 1, 1)}, {1, mark(2)}}, ""},
-		"disorder":          {[]seen{{0, row(2, 1, 2)}, {0, row(1, 1, 1)}}, "after its version of 2"},
-		"dishonest":         {[]seen{{0, mark(2)}, {0, row(2, 1, 1)}, {1, mark(9)}}, "after the watermark 2"},
-		"changed its mind":  {[]seen{{0, row(1, 1, 1)}, {0, row(1, 1, 7)}}, "other content"},
-		"other's watermark": {[]seen{{0, mark(9)}, {1, row(2, 1, 1)}}, ""},
+		"in order":           {[]seen{{0, row(1, 1, 1)}, {0, row(2, 1, 2)}, {0, mark(2)}, {0, row(3, 1, 3)}}, ""},
+		"other rows":         {[]seen{{0, row(5, 1, 1)}, {0, row(4, 2, 2)}, {1, row(1, 1, 0)}}, ""},
+		"repeats":            {[]seen{{0, row(1, 1, 1)}, {0, row(2, 1, 2)}, {0, mark(2)}, {0, row(1, 1, 1)}, {0, row(2, 1, 2)}}, ""},
+		"repeat elsewhere":   {[]seen{{0, mark(2)}, {0, row(2, 1, 1)}, {1, row(2, 1, 1)}, {1, mark(2)}}, ""},
+		"moved and repeated": {[]seen{{5, row(2, 1, 2)}, {5, row(1, 1, 1)}, {2, row(1, 1, 1)}}, ""},
+		"disorder":           {[]seen{{0, row(2, 1, 2)}, {0, row(1, 1, 1)}}, "after its version of 2"},
+		"dishonest":          {[]seen{{0, mark(2)}, {0, row(2, 1, 1)}, {1, mark(9)}}, "after the watermark 2"},
+		"changed its mind":   {[]seen{{0, row(1, 1, 1)}, {0, row(1, 1, 7)}}, "other content"},
+		"other's watermark":  {[]seen{{0, mark(9)}, {1, row(2, 1, 1)}}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			q := NewQueue()
