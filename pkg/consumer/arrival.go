@@ -15,8 +15,8 @@ import (
 // commit time, or their own copy of the schema change, says that they are
 // younger.
 type arrival struct {
+	streams
 	latest   func(partition) (int64, error)
-	parts    map[partition]*stream
 	executed map[ddlKey]bool
 	barrier  *barrier // nil: no schema change waits
 }
@@ -28,16 +28,7 @@ type barrier struct {
 }
 
 func newArrival(latest func(partition) (int64, error)) *arrival {
-	return &arrival{latest: latest, parts: make(map[partition]*stream), executed: make(map[ddlKey]bool)}
-}
-
-func (a *arrival) stream(p partition) *stream {
-	s := a.parts[p]
-	if s == nil {
-		s = &stream{}
-		a.parts[p] = s
-	}
-	return s
+	return &arrival{streams: streams{}, latest: latest, executed: make(map[ddlKey]bool)}
 }
 
 func (a *arrival) add(m message) error {
@@ -54,7 +45,7 @@ func (a *arrival) add(m message) error {
 func (a *arrival) ready(context.Context) ([]codec.Event, uint64, error) {
 	var out []codec.Event
 	for {
-		for _, s := range a.parts {
+		for _, s := range a.streams {
 			out = a.drain(s, out)
 		}
 		if a.barrier == nil {
@@ -95,7 +86,7 @@ func (a *arrival) drain(s *stream, out []codec.Event) []codec.Event {
 // raise makes the oldest schema change at the head of a partition the barrier.
 func (a *arrival) raise() error {
 	var oldest *codec.Event
-	for _, s := range a.parts {
+	for _, s := range a.streams {
 		if len(s.pending) > 0 && (oldest == nil || s.pending[0].CommitTs < oldest.CommitTs) {
 			oldest = &s.pending[0].Event
 		}
@@ -104,7 +95,7 @@ func (a *arrival) raise() error {
 		return nil
 	}
 	b := &barrier{event: *oldest, ends: make(map[partition]int64)}
-	for p := range a.parts {
+	for p := range a.streams {
 		end, err := a.latest(p)
 		if err != nil {
 			return fmt.Errorf("end of partition %d of topic %s: %w", p.id, p.topic, err)
@@ -118,7 +109,7 @@ func (a *arrival) raise() error {
 // arrived tells whether every partition has given its rows from before the barrier.
 func (a *arrival) arrived() bool {
 	for p, end := range a.barrier.ends {
-		if s := a.parts[p]; len(s.pending) == 0 && s.next < end {
+		if s := a.streams[p]; len(s.pending) == 0 && s.next < end {
 			return false
 		}
 	}
@@ -126,17 +117,6 @@ func (a *arrival) arrived() bool {
 }
 
 func key(ev *codec.Event) ddlKey { return ddlKey{ev.CommitTs, ev.Query} }
-
-func (a *arrival) positions() map[partition]int64 {
-	out := make(map[partition]int64, len(a.parts))
-	for p, s := range a.parts {
-		out[p] = s.next
-		if len(s.pending) > 0 {
-			out[p] = s.pending[0].offset
-		}
-	}
-	return out
-}
 
 // idle adds partitions that have had no message yet.
 func (a *arrival) idle(_ context.Context, starts map[partition]int64) error {

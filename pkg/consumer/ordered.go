@@ -24,8 +24,8 @@ const (
 // is not above the lowest watermark of all partitions is complete, and can be
 // applied in the order in which it was committed.
 type ordered struct {
+	streams
 	latest   func(partition) (int64, error)
-	parts    map[partition]*stream
 	executed map[ddlKey]bool
 	newest   uint64 // the highest watermark of any partition
 	moved    bool   // a watermark has come since the last call of ready
@@ -37,6 +37,31 @@ type stream struct {
 	pending   []pendingEvent // not applied yet, in order of arrival
 	next      int64          // offset of the message that comes next
 	retired   bool           // gets no messages any more
+}
+
+// streams are the partitions that a queue knows.
+type streams map[partition]*stream
+
+// stream returns the share of a partition, which may be a new one.
+func (all streams) stream(p partition) *stream {
+	s := all[p]
+	if s == nil {
+		s = &stream{}
+		all[p] = s
+	}
+	return s
+}
+
+// positions is where to go on after a restart: at what was not applied yet.
+func (all streams) positions() map[partition]int64 {
+	out := make(map[partition]int64, len(all))
+	for p, s := range all {
+		out[p] = s.next
+		if len(s.pending) > 0 {
+			out[p] = s.pending[0].offset
+		}
+	}
+	return out
 }
 
 type pendingEvent struct {
@@ -51,16 +76,7 @@ type ddlKey struct {
 }
 
 func newOrdered(latest func(partition) (int64, error)) *ordered {
-	return &ordered{latest: latest, parts: make(map[partition]*stream), executed: make(map[ddlKey]bool)}
-}
-
-func (o *ordered) stream(p partition) *stream {
-	s := o.parts[p]
-	if s == nil {
-		s = &stream{}
-		o.parts[p] = s
-	}
-	return s
+	return &ordered{streams: streams{}, latest: latest, executed: make(map[ddlKey]bool)}
 }
 
 func (o *ordered) add(m message) error {
@@ -95,7 +111,7 @@ func (o *ordered) ready(context.Context) ([]codec.Event, uint64, error) {
 	}
 	var out []codec.Event
 	for _, p := range o.sorted() {
-		s := o.parts[p]
+		s := o.streams[p]
 		kept := s.pending[:0]
 		for _, ev := range s.pending {
 			if ev.CommitTs > resolved {
@@ -116,7 +132,7 @@ func (o *ordered) ready(context.Context) ([]codec.Event, uint64, error) {
 // resolved is the lowest watermark of the partitions at work.
 func (o *ordered) resolved() uint64 {
 	lowest := uint64(0)
-	for _, s := range o.parts {
+	for _, s := range o.streams {
 		if s.retired {
 			continue
 		}
@@ -146,8 +162,8 @@ func (o *ordered) first(ev *codec.Event) bool {
 // sorted returns the partitions in a fixed order: where one job makes several
 // schema changes, the order of one partition is that of the job.
 func (o *ordered) sorted() []partition {
-	out := make([]partition, 0, len(o.parts))
-	for p := range o.parts {
+	out := make([]partition, 0, len(o.streams))
+	for p := range o.streams {
 		out = append(out, p)
 	}
 	slices.SortFunc(out, comparePartitions)
@@ -172,17 +188,6 @@ func rank(ev *codec.Event) int {
 		return 1
 	}
 	return 2
-}
-
-func (o *ordered) positions() map[partition]int64 {
-	out := make(map[partition]int64, len(o.parts))
-	for p, s := range o.parts {
-		out[p] = s.next
-		if len(s.pending) > 0 {
-			out[p] = s.pending[0].offset
-		}
-	}
-	return out
 }
 
 // idle adds partitions that have had no message yet: they hold everything
