@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/go-sql-driver/mysql"
 )
@@ -108,8 +109,10 @@ func (s Spec) worker(ctx context.Context, db *sql.DB, n uint64, done *atomic.Int
 		return ignoreEnd(ctx, err)
 	}
 	defer func() { _ = conn.Close() }()
+	running, release := Outliving(ctx)
+	defer release()
 	for ctx.Err() == nil && (s.Changes == 0 || done.Load() < s.Changes) {
-		changed, err := s.txn(ctx, conn, r)
+		changed, err := s.txn(running, conn, r)
 		if err != nil {
 			if !expected(err) {
 				return ignoreEnd(ctx, err)
@@ -134,7 +137,7 @@ func (s Spec) txn(ctx context.Context, conn *sql.Conn, r *rand.Rand) (int64, err
 	for range 1 + r.IntN(4) {
 		res, err := conn.ExecContext(ctx, s.statement(r))
 		if err != nil {
-			_, _ = conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
+			_, _ = conn.ExecContext(ctx, "ROLLBACK")
 			return 0, err
 		}
 		n, _ := res.RowsAffected()
@@ -215,6 +218,22 @@ func expected(err error) bool {
 		return true
 	}
 	return false
+}
+
+// Outliving returns a context for the statements of a writer that ends with
+// ctx: it gives the last of them 30 s more. A statement whose client goes away
+// may be executed all the same, even some time later, so that whoever compares
+// both sides would see it on one of them only. release ends the context.
+func Outliving(ctx context.Context) (running context.Context, release func()) {
+	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		select {
+		case <-time.After(30 * time.Second):
+			cancel()
+		case <-running.Done():
+		}
+	})
+	return running, func() { stop(); cancel() }
 }
 
 func ignoreEnd(ctx context.Context, err error) error {
