@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// meanings has one line per setting: path in files | values | meaning | test.
+// meanings has one line per setting: path in files | values | meaning | tests,
+// which are named by folder, function and, after a slash, case.
 //
 //go:embed meanings.txt
 var meanings string
@@ -14,7 +15,7 @@ var meanings string
 // meaning is what the structs do not say of a setting.
 type meaning struct {
 	values, text string
-	test         string // in which changing it changes what happens; empty: none yet
+	tests        []string // in which changing it changes what happens
 }
 
 // loadMeanings returns the list by path.
@@ -31,7 +32,7 @@ func loadMeanings() (map[string]meaning, error) {
 		if _, twice := out[part[0]]; twice {
 			return nil, fmt.Errorf("meanings.txt, line %d: %s is there twice", i+1, part[0])
 		}
-		out[part[0]] = meaning{values: part[1], text: part[2], test: part[3]}
+		out[part[0]] = meaning{values: part[1], text: part[2], tests: strings.Fields(part[3])}
 	}
 	return out, nil
 }
@@ -44,7 +45,7 @@ The file of ` + "`--config`" + ` is TOML with the names of the first column; a n
 
 "unset" means that the parameter of the sink URI counts, and without one the default of the sink. Wherever a setting can be given in both, the URI wins.
 
-The last column names the test in which changing the setting changes what happens.
+The last column names the test in which changing the setting changes what happens, by its folder, its function and, after a slash, the case of it.
 `
 
 const tail = `
@@ -85,7 +86,7 @@ func Page() (string, error) {
 			json = "`" + strings.TrimPrefix(f.JSON, parent(f.JSON)+".") + "`"
 		}
 		fmt.Fprintf(b, "| `%s` | %s | %s | %s | %s | %s | %s |\n",
-			strings.TrimPrefix(f.TOML, name+"."), json, f.Type, f.Default, m.values, m.text, m.test)
+			strings.TrimPrefix(f.TOML, name+"."), json, f.Type, f.Default, m.values, m.text, strings.Join(m.tests, "<br>"))
 	}
 	for path := range known {
 		return "", fmt.Errorf("meanings.txt has %s, which is no setting", path)

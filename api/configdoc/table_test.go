@@ -3,9 +3,6 @@ package configdoc
 import (
 	"flag"
 	"os"
-	"path/filepath"
-	"regexp"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -49,28 +46,5 @@ func TestFields(t *testing.T) {
 		{"scheduler.region-per-span", "", "int", "`0`"},
 	} {
 		require.Equal(t, want, fields[want.TOML])
-	}
-}
-
-// TestNamedTestsExist: a test that the page names is somewhere in the tree.
-func TestNamedTestsExist(t *testing.T) {
-	known, err := loadMeanings()
-	require.NoError(t, err)
-	tests := map[string]bool{}
-	declaration := regexp.MustCompile(`(?m)^func (Test\w+)\(`)
-	for _, dir := range []string{"../../api", "../../pkg", "../../test", "../../cmd"} {
-		require.NoError(t, filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
-			if err != nil || !strings.HasSuffix(path, "_test.go") {
-				return err
-			}
-			text, err := os.ReadFile(path)
-			for _, m := range declaration.FindAllSubmatch(text, -1) {
-				tests[string(m[1])] = true
-			}
-			return err
-		}))
-	}
-	for path, m := range known {
-		require.True(t, m.test == "" || tests[m.test], "%s names %s, which is not there", path, m.test)
 	}
 }

@@ -32,6 +32,8 @@ func TestSynced(t *testing.T) {
 		{name: "behind", checkpoint: time.Hour, last: time.Hour, puller: time.Second, info: "The data syncing is not finished, please wait"},
 		{name: "own thresholds", checkpoint: time.Second, last: time.Minute, puller: time.Second,
 			thresholds: &config.SyncedStatusConfig{SyncedCheckInterval: 10, CheckpointInterval: 15}, synced: true, info: "finished"},
+		{name: "own checkpoint threshold", checkpoint: time.Minute, last: time.Hour, puller: time.Second,
+			thresholds: &config.SyncedStatusConfig{SyncedCheckInterval: 300, CheckpointInterval: 90}, synced: true, info: "finished"},
 		{name: "no PD", checkpoint: time.Second, last: time.Hour, puller: time.Second, noPD: true, info: "no PD"},
 		{name: "no PD and behind", checkpoint: time.Hour, last: time.Hour, puller: time.Second, noPD: true, info: "Besides the data is not finish syncing"},
 	}
@@ -48,6 +50,14 @@ func TestSynced(t *testing.T) {
 			st, err := c.Service().Synced(context.Background(), id, tt.thresholds, service.PDAddress{})
 			require.NoError(t, err)
 			require.Equal(t, tt.synced, st.Synced)
+			if tt.thresholds != nil {
+				f.Info.Config = config.DefaultReplicaConfig()
+				f.Info.Config.SyncedStatus = tt.thresholds
+				c.Add(f)
+				own, err := c.Service().Synced(context.Background(), id, nil, service.PDAddress{})
+				require.NoError(t, err)
+				require.Equal(t, st, own, "the changefeed's own count where the request gives none")
+			}
 			require.Contains(t, st.Info, tt.info)
 			require.Equal(t, tt.noPD, st.Now.Equal(time.UnixMilli(0)))
 			require.Zero(t, st.Now.Nanosecond())
