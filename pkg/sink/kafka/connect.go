@@ -154,17 +154,21 @@ func versionOfMetadata(form int16) sarama.KafkaVersion {
 	return versions[min(max(int(form), 0), len(versions)-1)]
 }
 
+// idTries is how often a cluster is asked for a producer id that says that it
+// is not ready to give one, which it is soon after a start; idWait is between.
+const (
+	idTries = 40
+	idWait  = 250 * time.Millisecond
+)
+
 // idOf asks for a producer id. Without one, which is what a cluster does that
 // does not allow it, order is kept by sending one batch at a time.
-func (c *cluster) idOf(o *options, logger *zap.Logger) (producerID, error) {
+func (c *cluster) idOf(ctx context.Context, o *options, logger *zap.Logger) (producerID, error) {
 	none := producerID{id: -1, epoch: -1}
 	if o.acks != sarama.WaitForAll {
 		return none, nil
 	}
-	res, err := c.InitProducerID()
-	if err == nil && res.Err != sarama.ErrNoError {
-		err = res.Err
-	}
+	res, err := c.askID(ctx)
 	if err == nil {
 		return producerID{id: res.ProducerID, epoch: res.ProducerEpoch}, nil
 	}
@@ -174,6 +178,31 @@ func (c *cluster) idOf(o *options, logger *zap.Logger) (producerID, error) {
 		return none, nil
 	}
 	return none, errors.ErrKafkaNewProducer.Wrap(err)
+}
+
+// askID asks again while the answer is that a cluster that has just started
+// cannot give ids yet.
+func (c *cluster) askID(ctx context.Context) (*sarama.InitProducerIDResponse, error) {
+	for try := 1; ; try++ {
+		res, err := c.InitProducerID()
+		if err == nil && res.Err != sarama.ErrNoError {
+			err = res.Err
+		}
+		if err == nil || try == idTries || !notReady(err) {
+			return res, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(idWait):
+		}
+	}
+}
+
+// notReady tells the answers of brokers that are starting.
+func notReady(err error) bool {
+	return stderrors.Is(err, sarama.ErrOffsetsLoadInProgress) || stderrors.Is(err, sarama.ErrConsumerCoordinatorNotAvailable) ||
+		stderrors.Is(err, sarama.ErrNotCoordinatorForConsumer) || stderrors.Is(err, sarama.ErrRequestTimedOut)
 }
 
 // refreshEvery is how often the client reads again where partitions are, and

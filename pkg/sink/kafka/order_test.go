@@ -133,7 +133,7 @@ func openShaky(t testing.TB, o sink.Options) (*Sink, *wires) {
 	options.wrapConn = w.wrap
 	s, c, err := prepareWith(t.Context(), options, o)
 	require.NoError(t, err)
-	require.NoError(t, s.start(c))
+	require.NoError(t, s.start(t.Context(), c))
 	p := s.producer.(*producer)
 	p.mu.Lock()
 	p.backoff = backoff{first: time.Millisecond, most: 20 * time.Millisecond, giveUp: time.Minute}

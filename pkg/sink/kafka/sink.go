@@ -94,15 +94,15 @@ func New(ctx context.Context, o sink.Options) (sink.Sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.start(c); err != nil {
+	if err := s.start(ctx, c); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
 // start makes the producer of a prepared sink, which owns the connection then.
-func (s *Sink) start(c *cluster) error {
-	id, err := c.idOf(s.o, s.logger)
+func (s *Sink) start(ctx context.Context, c *cluster) error {
+	id, err := c.idOf(ctx, s.o, s.logger)
 	if err != nil {
 		s.abandon()
 		_ = c.Close()

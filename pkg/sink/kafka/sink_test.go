@@ -6,7 +6,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/tidemark/tidemark/pkg/config"
 	"github.com/tidemark/tidemark/pkg/errors"
@@ -189,4 +191,35 @@ func TestFence(t *testing.T) {
 	over.Store(true)
 	require.ErrorIs(t, <-write(t, s, u.Model, u.Change(6, 0, nil, []any{2})), errors.ErrCaptureSuicide)
 	require.Error(t, s.Write(t.Context(), &model.RowBatch{Table: u.Model}))
+}
+
+// TestProducerIDOfAStartingCluster asks again while the cluster is not ready
+// to give an id, and at once goes on without one where none is allowed.
+func TestProducerIDOfAStartingCluster(t *testing.T) {
+	for name, tc := range map[string]struct {
+		refusals []int16
+		ordered  int // batches under way per partition
+	}{
+		"ready":       {nil, maxRequests},
+		"loading":     {[]int16{kerr.CoordinatorLoadInProgress.Code, kerr.CoordinatorNotAvailable.Code}, maxRequests},
+		"not allowed": {[]int16{kerr.ClusterAuthorizationFailed.Code}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCluster(t, 1, 1)
+			var asked atomic.Int32
+			c.ControlKey(int16(kmsg.InitProducerID), func(req kmsg.Request) (kmsg.Response, error, bool) {
+				c.KeepControl()
+				n := int(asked.Add(1))
+				if n > len(tc.refusals) {
+					return nil, nil, false
+				}
+				res := req.(*kmsg.InitProducerIDRequest).ResponseKind().(*kmsg.InitProducerIDResponse)
+				res.ErrorCode = tc.refusals[n-1]
+				return res, nil, true
+			})
+			s := openSink(t, sinkOptions(t, c, "protocol=open-protocol"))
+			require.Equal(t, tc.ordered, s.producer.(*producer).window)
+			require.GreaterOrEqual(t, int(asked.Load()), len(tc.refusals))
+		})
+	}
 }
