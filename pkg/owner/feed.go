@@ -120,8 +120,11 @@ func (f *feed) state() model.FeedState { return f.stored.Info.State }
 // step does whatever the current situation asks for.
 func (f *feed) step(ctx context.Context) {
 	now := f.o.clock()
-	if f.state() == "" {
+	switch {
+	case f.state() == "":
 		f.enter(ctx, model.StateNormal, nil)
+	case f.stored.Status == nil && !f.state().Running():
+		f.enter(ctx, f.state(), nil) // one that runs gets its status with its first progress
 	}
 	if next := f.machine.onTime(f.state(), f.checkpoint, now); next != f.state() {
 		f.enter(ctx, next, nil)

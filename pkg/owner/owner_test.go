@@ -14,7 +14,9 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/goleak"
 
+	"github.com/tidemark/tidemark/pkg/config"
 	"github.com/tidemark/tidemark/pkg/errors"
+	"github.com/tidemark/tidemark/pkg/etcdmeta"
 	"github.com/tidemark/tidemark/pkg/etcdmeta/etcdtest"
 	"github.com/tidemark/tidemark/pkg/model"
 	"github.com/tidemark/tidemark/pkg/peer/peerpb"
@@ -214,6 +216,27 @@ func TestInfoDeletedByHand(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, state.Feeds)
 	eventually(t, "the processor ends", func() bool { return len(a.tables(feedID)) == 0 })
+}
+
+// A changefeed that was written by hand gets a status, running or not.
+func TestStatusOfStoppedByHand(t *testing.T) {
+	for _, state := range []model.FeedState{model.StateStopped, model.StateFailed} {
+		t.Run(string(state), func(t *testing.T) {
+			c := newCluster(t, newFakeSchema(200, table(1, "a")))
+			c.startOwner(c.addCapture("c-a"))
+			require.NoError(t, c.meta.PutInfo(t.Context(), &etcdmeta.ChangefeedInfo{
+				UpstreamID: 1, Namespace: feedID.Namespace, ID: feedID.ID, SinkURI: "blackhole://", StartTs: 100,
+				Config: config.DefaultReplicaConfig(), State: state, Epoch: 7,
+			}))
+			eventually(t, "a status", func() bool { return c.view() != nil && c.view().Status != nil })
+			stored := c.stored()
+			require.Equal(t, uint64(100), stored.Status.CheckpointTs)
+			require.Equal(t, state.AdminJob(), stored.Status.AdminJobType)
+			require.Equal(t, state, stored.Info.State)
+			c.submit(model.AdminResume, 0)
+			c.waitCheckpoint(200)
+		})
+	}
 }
 
 // A change of the configuration that another server writes starts a new run.
