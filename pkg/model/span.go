@@ -26,6 +26,16 @@ func (s Span) Whole() bool {
 	return bytes.Equal(s.StartKey, w.StartKey) && bytes.Equal(s.EndKey, w.EndKey)
 }
 
+// TableRegion is a region of a table, as far as cutting the table needs it.
+type TableRegion struct {
+	// Start is where it begins, a raw key: nil or before the table for the
+	// first one, and nil where the border is no key.
+	Start []byte
+	// WrittenKeys is what PD counted in about the last minute; 0 when it was
+	// not asked.
+	WrittenKeys uint64
+}
+
 func tableKey(id int64, part byte) []byte {
 	k := make([]byte, 0, 11)
 	k = append(k, 't')

@@ -16,14 +16,6 @@ const (
 	maxPieceRegions = 50_000
 )
 
-// Region is a region of a table, as far as splitting the table needs it.
-type Region struct {
-	Start []byte // raw key; it may lie before the table
-	// WrittenKeys is what PD counted lately, which is about a minute; 0 when
-	// PD was not asked.
-	WrittenKeys uint64
-}
-
 // SplitRule says which tables are split.
 type SplitRule struct {
 	// Regions splits a table that has more regions than this.
@@ -36,15 +28,15 @@ type SplitRule struct {
 // Split cuts a table at borders of its regions, which are given in order of
 // keys, for that many captures. The result covers the span without gap or
 // overlap, in order; it is nil when the table stays whole.
-func Split(span model.Span, regions []Region, captures int, rule SplitRule) []model.Span {
+func Split(span model.Span, regions []model.TableRegion, captures int, rule SplitRule) []model.Span {
 	written := uint64(0)
 	for _, r := range regions {
 		written += r.WrittenKeys
 	}
-	weigh := func(Region) uint64 { return 1 }
+	weigh := func(model.TableRegion) uint64 { return 1 }
 	switch {
 	case rule.WrittenKeys > 0 && written >= rule.WrittenKeys:
-		weigh = func(r Region) uint64 { return r.WrittenKeys + 1 } // idle regions spread too
+		weigh = func(r model.TableRegion) uint64 { return r.WrittenKeys + 1 } // idle regions spread too
 	case len(regions) <= rule.Regions:
 		return nil
 	}

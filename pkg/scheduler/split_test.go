@@ -17,8 +17,8 @@ func inTable(n int) []byte {
 }
 
 // cut is a table of that many regions, the first of which begins before it.
-func cut(regions int, written func(i int) uint64) []Region {
-	out := make([]Region, regions)
+func cut(regions int, written func(i int) uint64) []model.TableRegion {
+	out := make([]model.TableRegion, regions)
 	for i := range out {
 		out[i].WrittenKeys = written(i)
 		if i > 0 {
@@ -54,7 +54,7 @@ func TestSplit(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		name     string
-		regions  []Region
+		regions  []model.TableRegion
 		captures int
 		rule     SplitRule
 		pieces   int

@@ -14,6 +14,7 @@ import (
 	tikvconfig "github.com/tikv/client-go/v2/config"
 	"github.com/tikv/client-go/v2/tikv"
 	pd "github.com/tikv/pd/client"
+	pdhttp "github.com/tikv/pd/client/http"
 	"github.com/tikv/pd/client/opt"
 	"github.com/tikv/pd/client/pkg/caller"
 	"go.uber.org/zap"
@@ -75,6 +76,7 @@ type Upstream struct {
 	cfg       Config
 	clusterID uint64
 	pd        pd.Client
+	pdHTTP    pdhttp.Client
 	store     *tikv.KVStore
 	clock     *clock
 	changes   *changes.Client
@@ -119,6 +121,7 @@ func connect(ctx context.Context, cfg Config) (*Upstream, error) {
 		return nil, cerrors.ErrNewStore.Wrap(err)
 	}
 	u := &Upstream{cfg: cfg, clusterID: pdClient.GetClusterID(ctx), pd: pdClient, store: store}
+	u.pdHTTP = pdhttp.NewClientWithServiceDiscovery(string(component), pdClient.GetServiceDiscovery(), pdhttp.WithTLSConfig(tlsConfig))
 	u.clock = newClock(u.CurrentTSO, cfg.ClockInterval, cfg.Logger)
 	if err := u.clock.sample(ctx); err != nil {
 		u.closeClients()
@@ -181,6 +184,7 @@ func (u *Upstream) Close() {
 
 // closeClients closes the store, which closes the PD client too.
 func (u *Upstream) closeClients() {
+	u.pdHTTP.Close()
 	if err := u.store.Close(); err != nil {
 		u.cfg.Logger.Warn("closing the store client failed", zap.Error(err))
 	}
