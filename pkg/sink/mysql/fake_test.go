@@ -24,6 +24,8 @@ type fakeServer struct {
 	answer func(text string) error // nil accepts everything
 	// discard keeps no statements and asks nothing.
 	discard bool
+	// tellPrepares records "prepare" for each statement that is prepared.
+	tellPrepares bool
 }
 
 func (f *fakeServer) Connect(context.Context) (driver.Conn, error) {
@@ -62,6 +64,11 @@ type fakeConn struct{ server *fakeServer }
 
 func (c *fakeConn) Prepare(text string) (driver.Stmt, error) { return &fakeStmt{c.server, text}, nil }
 func (c *fakeConn) PrepareContext(_ context.Context, text string) (driver.Stmt, error) {
+	if c.server.tellPrepares {
+		if err := c.server.exec("prepare"); err != nil {
+			return nil, err
+		}
+	}
 	return c.Prepare(text)
 }
 func (c *fakeConn) Close() error              { return nil }
