@@ -62,7 +62,7 @@ func (r *run) onArrange(wish Arrangement) {
 		r.arr.balance, r.arr.due = true, true
 		return
 	}
-	m := scheduler.Move{Table: wish.Table, From: r.place[wish.Table], To: wish.Capture}
+	m := scheduler.Move{Table: wish.Table, From: r.place.of(wish.Table), To: wish.Capture}
 	if r.mayMove(m) {
 		r.begin(m)
 	}
@@ -75,7 +75,7 @@ func (r *run) rearrange() {
 		return
 	}
 	fleet := r.f.o.fleet.snapshot()
-	if len(r.place)+r.leaving() != len(r.planner.tables) || !r.f.heardAll(fleet) {
+	if len(r.place.spots) != len(r.planner.tables) || !r.f.heardAll(fleet) {
 		return // first every table gets a place
 	}
 	if len(a.plan) == 0 {
@@ -98,10 +98,7 @@ func (r *run) replan(fleet *fleetView) {
 		return
 	}
 	a.due = false
-	placed := map[model.CaptureID][]int64{}
-	for id, capture := range r.place {
-		placed[capture] = append(placed[capture], id)
-	}
+	placed := r.place.lists()
 	candidates := r.candidates(fleet)
 	if a.plan = scheduler.Drain(placed, candidates); len(a.plan) > 0 {
 		return
@@ -128,11 +125,7 @@ func (r *run) candidates(fleet *fleetView) []scheduler.Capture {
 		if !m.takesTables() {
 			continue
 		}
-		c := scheduler.Capture{ID: id, Rank: rank(r.f.id, id)}
-		if w := r.works[id]; w != nil {
-			c.Load = w.tables
-		}
-		candidates = append(candidates, c)
+		candidates = append(candidates, scheduler.Capture{ID: id, Load: r.place.count(id), Rank: rank(r.f.id, id)})
 	}
 	return candidates
 }
@@ -145,21 +138,10 @@ func rank(feed model.ChangefeedID, capture model.CaptureID) uint64 {
 	return h.Sum64()
 }
 
-// leaving counts the tables that no capture has while they move.
-func (r *run) leaving() int {
-	n := 0
-	for _, m := range r.arr.moves {
-		if m.leaving {
-			n++
-		}
-	}
-	return n
-}
-
 // mayMove tells whether a move makes sense now. As in TiCDC, one that does not
 // is dropped without an error.
 func (r *run) mayMove(m scheduler.Move) bool {
-	if r.planner == nil || m.From == "" || r.place[m.Table] != m.From || m.From == m.To || r.arr.moves[m.Table] != nil {
+	if r.planner == nil || m.From == "" || r.place.of(m.Table) != m.From || m.From == m.To || r.arr.moves[m.Table] != nil {
 		return false
 	}
 	fleet := r.f.o.fleet.snapshot()
@@ -195,9 +177,7 @@ func (r *run) letGo(table int64, m *move) {
 		return
 	}
 	m.leaving = true
-	delete(r.place, table)
-	r.tables = nil
-	w.tables--
+	r.place.release(table)
 	m.order = r.removeAt(w, table)
 }
 
@@ -212,7 +192,7 @@ func (r *run) onRemoved(capture model.CaptureID, report *peerpb.FeedReport) {
 			if report.Applied >= m.order { // else it is about an earlier order
 				r.complete(table, m, s.CheckpointTs)
 			}
-		case r.place[table] == capture: // it was letting go when it attached
+		case r.place.of(table) == capture: // it was letting go when it attached
 			again = append(again, table)
 		}
 	}
@@ -236,6 +216,7 @@ func (r *run) startAgain(w *work, tables []int64) {
 // no place, which makes it a new table.
 func (r *run) complete(table int64, m *move, ts uint64) {
 	delete(r.arr.moves, table)
+	r.place.remove(table)
 	w := r.works[m.to]
 	if w == nil || w.conn == nil {
 		r.arr.due = true
@@ -243,8 +224,7 @@ func (r *run) complete(table int64, m *move, ts uint64) {
 	}
 	order := r.order()
 	order.Add = []*peerpb.SpanStart{{Span: &peerpb.Span{TableId: table}, CheckpointTs: max(ts, r.f.checkpoint)}}
-	r.place[table], r.tables = m.to, nil
-	w.tables++
+	r.place.put(table, m.to)
 	w.lastChange, w.barrierSent = order.Seq, r.barrier
 	w.send(order)
 }

@@ -3,7 +3,6 @@ package owner
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/tidemark/tidemark/pkg/model"
@@ -60,44 +59,22 @@ func sameStall(a, b *model.Stall) bool {
 		(a.RetryAt == nil) == (b.RetryAt == nil) && (a.RetryAt == nil || a.RetryAt.Equal(*b.RetryAt))
 }
 
-// taskViews lists the tables per capture, and how far each capture is. The
-// lists of tables are made anew only when the placement changed.
+// taskViews lists the tables per capture, and how far each capture is.
 func (r *run) taskViews() []Task {
-	if r.tables == nil {
-		r.tables = r.placedTables()
-	}
-	tasks := slices.Clone(r.tables)
+	tasks := slices.Clone(r.place.list())
 	for i := range tasks {
-		if w := r.works[tasks[i].CaptureID]; w != nil && w.tables > 0 && w.progress != nil {
+		capture := tasks[i].CaptureID
+		if w := r.works[capture]; w != nil && r.place.count(capture) > 0 && w.progress != nil {
 			tasks[i].CheckpointTs, tasks[i].ResolvedTs = w.progress.CheckpointTs, w.progress.ResolvedTs
 		}
 	}
 	return tasks
 }
 
-func (r *run) placedTables() []Task {
-	byCapture := map[model.CaptureID][]int64{}
-	for id, capture := range r.place {
-		byCapture[capture] = append(byCapture[capture], id)
-	}
-	for id, m := range r.arr.moves {
-		if m.leaving { // it may still be writing there
-			byCapture[m.from] = append(byCapture[m.from], id)
-		}
-	}
-	tasks := make([]Task, 0, len(byCapture))
-	for capture, ids := range byCapture {
-		slices.Sort(ids)
-		tasks = append(tasks, Task{CaptureID: capture, TableIDs: ids})
-	}
-	slices.SortFunc(tasks, func(a, b Task) int { return strings.Compare(a.CaptureID, b.CaptureID) })
-	return tasks
-}
-
 // synced combines what the captures tell about their sinks and pullers.
 func (r *run) synced() (lastCommit, puller uint64) {
-	for _, w := range r.works {
-		if w.tables == 0 || w.progress == nil {
+	for capture, w := range r.works {
+		if r.place.count(capture) == 0 || w.progress == nil {
 			continue
 		}
 		lastCommit = max(lastCommit, w.progress.LastCommitTs)
@@ -197,7 +174,7 @@ func (f *feed) schedulingDetail(fleet *fleetView) string {
 			return fmt.Sprintf("table %d moves from %s to %s", table, fleet.addr(m.from), fleet.addr(m.to))
 		}
 	}
-	if missing := len(f.run.planner.tables) - len(f.run.place); missing > 0 {
+	if missing := len(f.run.planner.tables) - len(f.run.place.spots); missing > 0 {
 		return fmt.Sprintf("no capture takes %d tables", missing)
 	}
 	return "a capture has not confirmed its tables yet"
@@ -208,7 +185,7 @@ func (r *run) captureStall(s *model.Stall, fleet *fleetView) bool {
 	var worst *work
 	var where model.CaptureID
 	for capture, w := range r.works {
-		if w.tables == 0 || w.progress.CheckpointTs >= r.barrier {
+		if r.place.count(capture) == 0 || w.progress.CheckpointTs >= r.barrier {
 			continue
 		}
 		if worst == nil || w.progress.CheckpointTs < worst.progress.CheckpointTs {

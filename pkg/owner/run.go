@@ -2,7 +2,6 @@ package owner
 
 import (
 	"context"
-	"maps"
 	"math"
 	"slices"
 	"sync"
@@ -41,11 +40,10 @@ type run struct {
 	barrier uint64
 	settled bool // every table has been placed and confirmed once
 	seq     uint64
-	place   map[int64]model.CaptureID
-	// outdated says that place may have tables that are not replicated.
-	outdated bool
+	place   placement
+	// doubtful are tables that have a place and may not be replicated any more.
+	doubtful []int64
 	works    map[model.CaptureID]*work
-	tables   []Task // cache of the view's tasks; nil when place changed
 
 	arr arrangement
 
@@ -60,7 +58,6 @@ type run struct {
 type work struct {
 	conn    Conn // nil while the stream is broken
 	started bool
-	tables  int
 	// lastChange is the last order that changed the set of spans; the
 	// progress counts once it includes that.
 	lastChange  uint64
@@ -78,7 +75,7 @@ func startRun(ctx context.Context, f *feed) *run {
 	ctx, cancel := context.WithCancel(ctx)
 	r := &run{
 		f: f, ctx: ctx, cancel: cancel, epoch: f.info.Epoch, info: f.info,
-		place: map[int64]model.CaptureID{}, works: map[model.CaptureID]*work{},
+		place: newPlacement(), works: map[model.CaptureID]*work{},
 		arr: arrangement{moves: map[int64]*move{}},
 	}
 	f.resolved = f.checkpoint
@@ -221,8 +218,8 @@ func (r *run) advance() {
 	}
 	r.settled = true
 	checkpoint, resolved := r.barrier, uint64(math.MaxUint64)
-	for _, w := range r.works {
-		if w.tables > 0 {
+	for capture, w := range r.works {
+		if r.place.count(capture) > 0 {
 			checkpoint = min(checkpoint, w.progress.CheckpointTs)
 			resolved = min(resolved, w.progress.ResolvedTs)
 		}
@@ -240,7 +237,7 @@ func (r *run) advance() {
 
 // scheduled tells whether every table has a place where it is confirmed.
 func (r *run) scheduled() bool {
-	if r.planner == nil || len(r.place) != len(r.planner.tables) {
+	if r.planner == nil || r.place.placed != len(r.planner.tables) {
 		return false
 	}
 	for _, w := range r.works {
@@ -256,17 +253,21 @@ func (r *run) scheduled() bool {
 func (r *run) dispatch() {
 	r.dropTables()
 	fleet := r.f.o.fleet.snapshot()
-	if len(r.place)+r.leaving() == len(r.planner.tables) || len(r.f.draining) > 0 || !r.f.heardAll(fleet) {
+	if len(r.place.spots) == len(r.planner.tables) || len(r.f.draining) > 0 || !r.f.heardAll(fleet) {
+		return
+	}
+	candidates := r.candidates(fleet)
+	if len(candidates) == 0 {
 		return
 	}
 	var unplaced []int64
 	for id := range r.planner.tables {
-		if _, ok := r.place[id]; !ok && r.arr.moves[id] == nil {
+		if _, ok := r.place.spots[id]; !ok && r.arr.moves[id] == nil {
 			unplaced = append(unplaced, id)
 		}
 	}
 	slices.Sort(unplaced)
-	for capture, tables := range scheduler.Assign(unplaced, r.candidates(fleet)) {
+	for capture, tables := range scheduler.Assign(unplaced, candidates) {
 		r.add(capture, fleet.members[capture].conn, tables)
 	}
 }
@@ -280,11 +281,9 @@ func (r *run) add(capture model.CaptureID, conn Conn, tables []int64) {
 	order.Add = make([]*peerpb.SpanStart, len(tables))
 	for i, id := range tables {
 		order.Add[i] = &peerpb.SpanStart{Span: &peerpb.Span{TableId: id}, CheckpointTs: r.f.checkpoint}
-		r.place[id] = capture
+		r.place.put(id, capture)
 	}
-	w.tables += len(tables)
 	w.lastChange, w.barrierSent = order.Seq, r.barrier
-	r.tables = nil
 	w.send(order)
 }
 
@@ -297,31 +296,23 @@ func (r *run) order() *peerpb.Order {
 // dropTables takes tables from captures that are not to be replicated any
 // more. Their rows up to the barrier are downstream.
 func (r *run) dropTables() {
-	if !r.outdated {
-		return
-	}
-	r.outdated = false
-	for id := range r.arr.moves {
-		if _, ok := r.planner.tables[id]; !ok {
-			r.cancelMove(id)
-		}
-	}
 	var dropped map[model.CaptureID][]int64
-	for id, capture := range r.place {
+	for _, id := range r.doubtful {
 		if _, ok := r.planner.tables[id]; ok {
 			continue
 		}
-		if dropped == nil {
-			dropped = map[model.CaptureID][]int64{}
+		r.cancelMove(id)
+		if capture := r.place.of(id); capture != "" {
+			if dropped == nil {
+				dropped = map[model.CaptureID][]int64{}
+			}
+			dropped[capture] = append(dropped[capture], id)
 		}
-		dropped[capture] = append(dropped[capture], id)
-		delete(r.place, id)
+		r.place.remove(id)
 	}
+	r.doubtful = nil
 	for capture, tables := range dropped {
-		w := r.works[capture]
-		w.tables -= len(tables)
-		r.tables = nil
-		r.removeAt(w, tables...)
+		r.removeAt(r.works[capture], tables...)
 		r.unsettle()
 	}
 }
@@ -359,7 +350,7 @@ func (r *run) onAttached(capture model.CaptureID, conn Conn, report *peerpb.Feed
 		return
 	}
 	w := &work{conn: conn}
-	r.works[capture], r.tables, r.outdated = w, nil, true
+	r.works[capture] = w
 	held := map[int64]struct{}{}
 	if report != nil {
 		r.seq = max(r.seq, report.Applied)
@@ -368,18 +359,15 @@ func (r *run) onAttached(capture model.CaptureID, conn Conn, report *peerpb.Feed
 			held[span.TableId] = struct{}{}
 		}
 	}
-	maps.DeleteFunc(r.place, func(id int64, at model.CaptureID) bool {
-		_, ok := held[id]
-		return at == capture && !ok
-	})
+	r.place.clear(capture)
 	var foreign []int64
 	for id := range held {
-		if at, ok := r.place[id]; ok && at != capture {
+		if r.place.of(id) != "" {
 			foreign = append(foreign, id)
 			continue
 		}
-		r.place[id] = capture
-		w.tables++
+		r.place.put(id, capture)
+		r.doubtful = append(r.doubtful, id)
 	}
 	if len(foreign) > 0 {
 		r.removeAt(w, foreign...)
@@ -401,8 +389,7 @@ func (r *run) forget(capture model.CaptureID) {
 		return
 	}
 	delete(r.works, capture)
-	maps.DeleteFunc(r.place, func(_ int64, at model.CaptureID) bool { return at == capture })
-	r.tables = nil
+	r.place.clear(capture)
 	r.movesLost(capture)
 }
 
@@ -481,7 +468,7 @@ func (r *run) onExecuted(ctx context.Context, err error) {
 // finishStep goes on behind the planned step.
 func (r *run) finishStep() {
 	r.f.checkpoint = max(r.f.checkpoint, r.planner.next.ts)
+	r.doubtful = append(r.doubtful, r.planner.next.drop...)
 	r.planner.finish()
 	r.watermarks.moved = true
-	r.tables, r.outdated = nil, true
 }

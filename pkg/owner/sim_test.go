@@ -296,15 +296,15 @@ func (s *sim) unsettled(calm uint64) string {
 	if len(r.arr.moves) > 0 || len(r.arr.plan) > 0 || !r.scheduled() {
 		return fmt.Sprintf("%d moves, %d planned, scheduled %t", len(r.arr.moves), len(r.arr.plan), r.scheduled())
 	}
-	if len(r.place) != len(s.tables) {
-		return fmt.Sprintf("%d of %d tables are placed", len(r.place), len(s.tables))
+	if r.place.placed != len(s.tables) {
+		return fmt.Sprintf("%d of %d tables are placed", r.place.placed, len(s.tables))
 	}
 	least, most, total := math.MaxInt, 0, 0
 	for _, c := range s.captures {
 		n := 0
 		if c.alive && c.work != nil {
 			for id, span := range c.work.spans {
-				if span.prepared || span.leaving || span.after != nil || r.place[id] != c.id {
+				if span.prepared || span.leaving || span.after != nil || r.place.of(id) != c.id {
 					return fmt.Sprintf("table %d is not placed well on %s", id, c.id)
 				}
 				n++
@@ -330,15 +330,15 @@ func (s *sim) describe() string {
 	if f.run == nil || f.run.planner == nil {
 		return b.String()
 	}
-	fmt.Fprintf(&b, ", barrier %d, %d of %d tables placed", f.run.barrier, len(f.run.place), len(f.run.planner.tables))
+	fmt.Fprintf(&b, ", barrier %d, %d of %d tables placed", f.run.barrier, f.run.place.placed, len(f.run.planner.tables))
 	for table, m := range f.run.arr.moves {
 		fmt.Fprintf(&b, "\n  move %d: %+v", table, *m)
 	}
 	for id, w := range f.run.works {
-		fmt.Fprintf(&b, "\n  work %s: connected %t, started %t, %d tables, last change %d, progress %v", id, w.conn != nil, w.started, w.tables, w.lastChange, w.progress)
+		fmt.Fprintf(&b, "\n  work %s: connected %t, started %t, %d tables, last change %d, progress %v", id, w.conn != nil, w.started, f.run.place.count(id), w.lastChange, w.progress)
 	}
 	_, last := s.bound()
-	fmt.Fprintf(&b, "\n  table %d is placed on %q", last, f.run.place[int64(last)])
+	fmt.Fprintf(&b, "\n  table %d is placed on %q", last, f.run.place.of(int64(last)))
 	for _, c := range s.captures {
 		fmt.Fprintf(&b, "\n  capture %s: alive %t, attached %t", c.id, c.alive, c.conn != nil)
 		if c.work != nil && c.work.spans[int64(last)] != nil {

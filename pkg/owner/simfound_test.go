@@ -113,15 +113,14 @@ func TestMovesOnFromWhereItNeverWas(t *testing.T) {
 	s.attach("b", 0, 0)
 	s.attach("a", 0, 0)
 	run := s.term.feed.run
-	from := run.place[1]
+	from := run.place.of(1)
 	to := map[model.CaptureID]model.CaptureID{"a": "b", "b": "a"}[from]
 	s.term.o.Arrange(Arrangement{Kind: ArrangeMove, ID: feedID, Table: 1, Capture: to})
 	s.turn()
 	require.Len(t, run.arr.moves, 1)
 	s.attach(from, 0, 0) // without the table
-	require.Equal(t, map[int64]model.CaptureID{1: to}, run.place)
-	require.Zero(t, run.works[from].tables)
-	require.Equal(t, 1, run.works[to].tables, "it counts for the checkpoint")
+	require.Equal(t, []Task{{CaptureID: to, TableIDs: []int64{1}}}, run.place.list())
+	require.Equal(t, 1, run.place.count(to), "it counts for the checkpoint")
 }
 
 // A table that its capture was letting go when a new owner came goes on.
