@@ -16,6 +16,7 @@ import (
 // options are the command line.
 type options struct {
 	rows    int
+	tables  int
 	parts   string
 	sinks   string
 	profile string
@@ -24,6 +25,7 @@ type options struct {
 // bench is one run of the program.
 type bench struct {
 	options
+	part    string // that runs
 	stack   *stack
 	results []result
 }
@@ -53,12 +55,14 @@ func parts() []part {
 		{"api", apiReads},
 		{"start", startUp},
 		{"kafka", kafkaCatchUp},
+		{"scale", scale},
 	}
 }
 
 func main() {
 	var o options
 	flag.IntVar(&o.rows, "rows", 1_000_000, "row changes of the catch-up")
+	flag.IntVar(&o.tables, "tables", scaleGroups*scalePerGroup, "tables of the part scale")
 	flag.StringVar(&o.parts, "parts", "catchup,latency,tables,api,start", "what to measure; tables includes idle CPU and API reads")
 	flag.StringVar(&o.sinks, "sinks", "blackhole,tidb,mariadb", "sinks of the catch-up")
 	flag.StringVar(&o.profile, "profile", "", "a folder for CPU profiles of the catch-up and of API reads, which cost some CPU themselves")
@@ -94,6 +98,7 @@ func run(ctx context.Context, o options) error {
 
 func (b *bench) runPart(ctx context.Context, p part) error {
 	var err error
+	b.part = p.name
 	if b.stack, err = startStack(ctx, p.name); err != nil {
 		return err
 	}

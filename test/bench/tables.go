@@ -10,25 +10,29 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/tidemark/tidemark/test/cluster"
 )
 
 const (
-	tableGroups   = 100 // of ten tables each
-	createRuns    = 5
-	idleFeeds     = 50
-	readFeeds     = 20
-	readClients   = 16
-	readsByClient = 200
-	idleTime      = 20 * time.Second
-	settleTime    = 3 * time.Second
+	tableGroups    = 100
+	tablesPerGroup = 10
+	tableCreators  = 8
+	createRuns     = 5
+	idleFeeds      = 50
+	readFeeds      = 20
+	readClients    = 16
+	readsByClient  = 200
+	idleTime       = 20 * time.Second
+	settleTime     = 3 * time.Second
 )
 
 // manyTables measures how soon a changefeed of 1,000 tables has its first
 // checkpoint, what idle changefeeds cost, and how fast the API answers.
 func manyTables(ctx context.Context, b *bench) error {
 	s := b.stack
-	if err := createTables(ctx, s.upDB); err != nil {
+	if err := createTables(ctx, s.upDB, "many", tableGroups, tablesPerGroup); err != nil {
 		return err
 	}
 	if err := b.firstCheckpoints(ctx); err != nil {
@@ -41,7 +45,7 @@ func manyTables(ctx context.Context, b *bench) error {
 		return err
 	}
 	for i := range idleFeeds {
-		if err := createFeed(ctx, s, groupFeed(i), fmt.Sprintf("many.g%02d_*", i)); err != nil {
+		if err := createFeed(ctx, s, groupFeed(i), fmt.Sprintf("many.g%03d_*", i)); err != nil {
 			return err
 		}
 	}
@@ -58,23 +62,20 @@ func manyTables(ctx context.Context, b *bench) error {
 
 func groupFeed(i int) string { return fmt.Sprintf("group-%02d", i) }
 
-// createTables makes tables g00_0 to g99_9 in the database many.
-func createTables(ctx context.Context, db *sql.DB) error {
-	if _, err := db.ExecContext(ctx, "CREATE DATABASE many"); err != nil {
+// createTables makes tables g000_00 and so on in a new database.
+func createTables(ctx context.Context, db *sql.DB, schema string, groups, perGroup int) error {
+	if _, err := db.ExecContext(ctx, "CREATE DATABASE "+schema); err != nil {
 		return err
 	}
-	const workers = 8
-	errs := make([]error, workers)
-	var wg sync.WaitGroup
-	for w := range workers {
-		wg.Go(func() {
-			for i := w; i < tableGroups*10 && errs[w] == nil; i += workers {
-				_, errs[w] = db.ExecContext(ctx, fmt.Sprintf("CREATE TABLE many.g%02d_%d (id BIGINT PRIMARY KEY, v INT)", i/10, i%10))
-			}
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(tableCreators)
+	for i := range groups * perGroup {
+		group.Go(func() error {
+			_, err := db.ExecContext(groupCtx, fmt.Sprintf("CREATE TABLE %s.g%03d_%02d (id BIGINT PRIMARY KEY, v INT)", schema, i/perGroup, i%perGroup))
+			return err
 		})
 	}
-	wg.Wait()
-	return errors.Join(errs...)
+	return group.Wait()
 }
 
 func createFeed(ctx context.Context, s *stack, id, rule string) error {
@@ -98,7 +99,7 @@ func (b *bench) firstCheckpoints(ctx context.Context) error {
 				return err
 			}
 		}
-		took, call, err := b.firstCheckpoint(ctx)
+		took, call, err := b.firstCheckpoint(ctx, "many.*")
 		if err != nil {
 			return err
 		}
@@ -109,11 +110,11 @@ func (b *bench) firstCheckpoints(ctx context.Context) error {
 	return nil
 }
 
-// firstCheckpoint measures from the call that creates a changefeed until its
+// firstCheckpoint measures from the call that creates the changefeed "all" until its
 // checkpoint passes the TSO of the end of that call, and the call alone.
-func (b *bench) firstCheckpoint(ctx context.Context) (took, call time.Duration, err error) {
+func (b *bench) firstCheckpoint(ctx context.Context, rule string) (took, call time.Duration, err error) {
 	begin := time.Now()
-	if err := createFeed(ctx, b.stack, "all", "many.*"); err != nil {
+	if err := createFeed(ctx, b.stack, "all", rule); err != nil {
 		return 0, 0, err
 	}
 	call = time.Since(begin)
