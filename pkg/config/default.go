@@ -107,6 +107,10 @@ func (c *ReplicaConfig) Complete() {
 	setDefault(&c.Integrity, DefaultIntegrityConfig)
 	setDefault(&c.ChangefeedErrorStuckDuration, func() *time.Duration { return ptr(DefaultErrorStuck) })
 	setDefault(&c.SyncedStatus, DefaultSyncedStatusConfig)
+	if valueOf(c.EnableSyncPoint) {
+		setDefault(&c.SyncPointInterval, func() *time.Duration { return ptr(defaultSyncPointInterval) })
+		setDefault(&c.SyncPointRetention, func() *time.Duration { return ptr(defaultSyncPointRetain) })
+	}
 	if c.MemoryQuota == 0 {
 		c.MemoryQuota = DefaultMemoryQuota
 	}

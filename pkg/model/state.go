@@ -70,6 +70,7 @@ const (
 	StallSink        = "sink-retrying"        // downstream refuses or is unreachable
 	StallSinkBusy    = "sink-busy"            // downstream works, but slowly
 	StallDDL         = "ddl-executing"        // a DDL is being executed downstream
+	StallSyncPoint   = "recording-sync-point" // downstream is being told of a sync point
 	StallSchema      = "waiting-for-schema"   // the DDL stream is behind
 	StallBackoff     = "retry-backoff"        // pending after an error
 	StallPaused      = "paused"               // stopped by a user

@@ -227,7 +227,7 @@ func passDDL(ev *model.DDLEvent, _ *filter.Filter, _ bool) ([]*model.DDLEvent, e
 	return []*model.DDLEvent{ev}, nil
 }
 
-// fakeSink notes the DDLs; gate, if set, holds them up.
+// fakeSink notes the DDLs and the sync points; gate, if set, holds them up.
 type fakeSink struct {
 	mu      sync.Mutex
 	queries []string
@@ -235,10 +235,11 @@ type fakeSink struct {
 	err     error
 	markErr error
 	marks   []mark
+	points  []mark
 	tables  []string
 }
 
-// mark is a watermark, with what had come before it.
+// mark is a watermark or a sync point, with what had come before it.
 type mark struct {
 	ts     uint64
 	ddls   int
@@ -248,6 +249,17 @@ type mark struct {
 func (s *fakeSink) open(context.Context, *etcdmeta.ChangefeedInfo) (DDLSink, error) { return s, nil }
 
 func (s *fakeSink) WriteDDL(ctx context.Context, ev *model.DDLEvent) error {
+	if err := s.pass(ctx); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.queries = append(s.queries, ev.Query)
+	return nil
+}
+
+// pass waits at the gate and returns the error that the test wants.
+func (s *fakeSink) pass(ctx context.Context) error {
 	s.mu.Lock()
 	gate, err := s.gate, s.err
 	s.mu.Unlock()
@@ -258,13 +270,31 @@ func (s *fakeSink) WriteDDL(ctx context.Context, ev *model.DDLEvent) error {
 			return ctx.Err()
 		}
 	}
-	if err != nil {
+	return err
+}
+
+// RecordSyncPoint notes the point behind the DDLs that came before.
+func (s *fakeSink) RecordSyncPoint(ctx context.Context, ts uint64) error {
+	if err := s.pass(ctx); err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.queries = append(s.queries, ev.Query)
+	s.points = append(s.points, mark{ts: ts, ddls: len(s.queries)})
 	return nil
+}
+
+func (s *fakeSink) syncPoints() []mark {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.points)
+}
+
+// set changes what the sink does.
+func (s *fakeSink) set(gate chan struct{}, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.gate, s.err = gate, err
 }
 
 // WriteWatermark notes the watermark behind the DDLs that came before.

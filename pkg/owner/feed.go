@@ -43,6 +43,7 @@ type feed struct {
 
 	checkpoint uint64
 	resolved   uint64    // 0 while not running
+	reached    uint64    // barrier of earlier runs: rows up to it may be downstream
 	movedAt    time.Time // when the stored checkpoint moved
 	timer      *time.Timer
 }
@@ -444,6 +445,7 @@ func (f *feed) sendStop(conn Conn, capture model.CaptureID, epoch uint64) {
 func (f *feed) closeRun() {
 	r := f.run
 	f.run = nil
+	f.reached = max(f.reached, r.barrier)
 	f.closing++
 	f.o.spawn(&f.tasks, func() {
 		r.close()

@@ -125,8 +125,8 @@ func (f *feed) runStall(s *model.Stall) {
 		s.Reason, s.Detail = model.StallInitialized, "the earlier run is being closed"
 	case r.planner == nil:
 		s.Reason, s.Detail = model.StallInitialized, "the schema is being loaded"
-	case r.ddl != nil:
-		r.ddl.fill(s)
+	case r.delivery != nil:
+		r.delivery.fill(s)
 	case f.o.upstream.Silence() > silenceAfter:
 		s.Reason = model.StallUpstream
 		s.Detail = fmt.Sprintf("PD has not answered for %s", f.o.upstream.Silence().Round(time.Second))
@@ -141,10 +141,10 @@ func (f *feed) runStall(s *model.Stall) {
 	}
 }
 
-// fill says which DDL is executed and, if the sink has trouble, which.
-func (d *ddlExec) fill(s *model.Stall) {
-	s.Reason, s.Since = model.StallDDL, d.since
-	s.Detail = *d.query.Load()
+// fill says what is written and, if the sink has trouble, which.
+func (d *delivery) fill(s *model.Stall) {
+	s.Reason, s.Since = d.reason, d.since
+	s.Detail = *d.what.Load()
 	if sink := d.sink.Load(); sink != nil {
 		if trouble := (*sink).Status(); trouble.Reason != "" {
 			s.Detail += ": " + trouble.Detail

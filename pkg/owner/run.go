@@ -47,10 +47,11 @@ type run struct {
 
 	arr arrangement
 
-	ddl        *ddlExec // being executed
+	delivery   *delivery // of a DDL or a sync point, under way
+	syncPoints syncPoints
 	watermarks watermarks
-	// sink is opened by the first DDL or watermark. It belongs to the task of
-	// ddl or watermarks, of which one runs at a time.
+	// sink is opened by the first thing to be written. It belongs to the task
+	// of delivery or watermarks, of which one runs at a time.
 	sink DDLSink
 }
 
@@ -132,6 +133,7 @@ func (r *run) onLoaded(start uint64, err error) {
 	r.changed, r.unwatch = schema.Watch()
 	r.planner = newPlanner(schema, rules, r.f.o.filterDDL, r.info.Config.ForceReplicate, start, r.info.TargetTs)
 	r.barrier = r.f.checkpoint
+	r.syncPoints = newSyncPoints(r.info.Config, max(r.f.checkpoint, r.f.reached))
 	r.watermarks = watermarks{on: takesWatermarks(r.info.SinkURI), moved: true}
 	r.f.logger.Info("changefeed runs", zap.Uint64("checkpointTs", r.f.checkpoint),
 		zap.Uint64("epoch", r.epoch), zap.Int("tables", len(r.planner.tables)))
@@ -176,24 +178,37 @@ func (r *run) step(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		r.barrier = max(r.barrier, barrier)
+		r.barrier = max(r.barrier, r.syncPoints.limit(barrier))
 		r.dispatch()
 		r.rearrange()
 		r.advance()
-		if r.planner.next == nil || r.ddl != nil || r.f.checkpoint < r.planner.next.ts {
+		if !r.passStep(ctx) {
 			break
 		}
-		if len(r.planner.next.events) > 0 {
-			if !r.watermarks.sending { // then its end brings us here again
-				r.execute(ctx)
-			}
-			break
-		}
-		r.finishStep()
 	}
 	r.sendBarriers()
 	r.tell()
 	return nil
+}
+
+// passStep does what is to be done at the checkpoint: the planned step, then
+// the sync point. It tells whether that is done already; what is written
+// downstream takes its time and brings us here again.
+func (r *run) passStep(ctx context.Context) bool {
+	next := r.planner.next
+	atStep := next != nil && r.f.checkpoint >= next.ts
+	switch {
+	case r.delivery != nil:
+	case atStep && len(next.events) == 0:
+		r.finishStep()
+		return true
+	case r.watermarks.sending:
+	case atStep:
+		r.execute(ctx)
+	case r.syncPointDue():
+		r.recordSyncPoint()
+	}
+	return false
 }
 
 // minBarrier is the least TSO at which a DDL may still have to be executed.
@@ -208,7 +223,7 @@ func (r *run) minBarrier() uint64 {
 func (r *run) finished() bool {
 	target := r.info.TargetTs
 	return target != 0 && r.planner != nil && r.f.checkpoint >= target &&
-		r.planner.next == nil && r.planner.done >= target
+		r.planner.next == nil && r.planner.done >= target && !r.syncPointDue()
 }
 
 // advance computes checkpoint and resolved-ts from what the captures report.
@@ -393,11 +408,38 @@ func (r *run) forget(capture model.CaptureID) {
 	r.movesLost(capture)
 }
 
-// ddlExec is a step on its way downstream; its task tells where it is.
-type ddlExec struct {
-	since time.Time
-	query atomic.Pointer[string]
-	sink  atomic.Pointer[DDLSink]
+// delivery is a step or a sync point on its way downstream; its task tells
+// where it is.
+type delivery struct {
+	reason string // model.StallDDL or model.StallSyncPoint
+	since  time.Time
+	what   atomic.Pointer[string]
+	sink   atomic.Pointer[DDLSink]
+}
+
+// deliver writes something downstream in the background, which write does, and
+// calls then when it is there. An error ends the run.
+func (r *run) deliver(reason, what string, write func(*delivery) error, then func()) {
+	d := &delivery{reason: reason, since: r.f.o.clock()}
+	d.what.Store(&what)
+	r.delivery = d
+	r.f.o.spawn(&r.tasks, func() {
+		err := r.openSink()
+		if err == nil {
+			d.sink.Store(&r.sink)
+			err = write(d)
+		}
+		r.f.post(func() {
+			r.delivery = nil
+			switch {
+			case r.f.run != r:
+			case err != nil:
+				r.failure = err
+			default:
+				then()
+			}
+		})
+	})
 }
 
 // execute sends the planned step downstream, in the background. Before that
@@ -408,14 +450,10 @@ func (r *run) execute(ctx context.Context) {
 	if !r.f.modify(ctx, func(feed *etcdmeta.Feed) { r.f.fillStatus(feed) }) {
 		return
 	}
-	exec := &ddlExec{since: r.f.o.clock()}
-	exec.query.Store(&next.events[0].Query)
-	r.ddl = exec
 	r.f.logger.Info("executing DDL downstream", zap.Uint64("commitTs", next.ts), zap.String("query", next.events[0].Query))
-	r.f.o.spawn(&r.tasks, func() {
-		err := r.writeDDLs(next.events, exec)
-		r.f.post(func() { r.onExecuted(ctx, err) })
-	})
+	r.deliver(model.StallDDL, next.events[0].Query,
+		func(d *delivery) error { return r.writeDDLs(next.events, d) },
+		func() { r.onExecuted(ctx) })
 }
 
 // openSink connects to the downstream unless that was done before.
@@ -431,14 +469,10 @@ func (r *run) openSink() error {
 	return nil
 }
 
-// writeDDLs executes the events in order, opening the sink if there is none.
-func (r *run) writeDDLs(events []*model.DDLEvent, exec *ddlExec) error {
-	if err := r.openSink(); err != nil {
-		return err
-	}
-	exec.sink.Store(&r.sink)
+// writeDDLs executes the events in order.
+func (r *run) writeDDLs(events []*model.DDLEvent, d *delivery) error {
 	for _, ev := range events {
-		exec.query.Store(&ev.Query)
+		d.what.Store(&ev.Query)
 		if err := r.sink.WriteDDL(r.ctx, ev); err != nil {
 			return err
 		}
@@ -446,15 +480,7 @@ func (r *run) writeDDLs(events []*model.DDLEvent, exec *ddlExec) error {
 	return nil
 }
 
-func (r *run) onExecuted(ctx context.Context, err error) {
-	r.ddl = nil
-	if r.f.run != r {
-		return
-	}
-	if err != nil {
-		r.failure = err
-		return
-	}
+func (r *run) onExecuted(ctx context.Context) {
 	r.f.logger.Info("executed DDL downstream", zap.Uint64("commitTs", r.planner.next.ts))
 	r.finishStep()
 	r.watermarks.urgent = true

@@ -27,7 +27,8 @@ import (
 // The simulation drives the owner's feed, run and fleet with a clock, captures
 // and a network of its own, in one goroutine and without waiting. Every seed is
 // another story of lost, frozen and new captures, broken streams, owners that
-// die or do not know yet that they are none any more, moves and DDLs.
+// die or do not know yet that they are none any more, moves, DDLs and, in two
+// of three stories, sync points.
 //
 //	TIDEMARK_SIM_SEEDS=1000 go test -run TestSimulation ./pkg/owner
 //	TIDEMARK_SIM_SEED=17    go test -v -run TestSimulation ./pkg/owner # one, with the owner's log
@@ -38,8 +39,10 @@ import (
 const (
 	simTTL      = 10 * time.Second
 	simTick     = 250 * time.Millisecond
-	simStep     = 10 // TSO per tick
+	simStep     = 1 << 15 // TSO per tick
 	simPatience = 6 * time.Second
+	// simInterval is between two sync points: 40 ticks.
+	simInterval = 5 * time.Millisecond
 )
 
 type simOptions struct {
@@ -52,6 +55,7 @@ type simOptions struct {
 	latency, slowness, redial time.Duration
 	events                    int // of a thousand ticks
 	limit                     int // ticks until peace has to be reached
+	syncPoints                bool
 }
 
 func TestSimulation(t *testing.T) {
@@ -69,6 +73,7 @@ func TestSimulation(t *testing.T) {
 			seed: int64(seed), tables: 1 + shape.Intn(30), captures: 2 + shape.Intn(5), ticks: 400,
 			latency: time.Duration(1+shape.Intn(1000)) * time.Millisecond, slowness: time.Duration(1+shape.Intn(2000)) * time.Millisecond,
 			redial: time.Duration(1+shape.Intn(3000)) * time.Millisecond, events: 50 + shape.Intn(400), limit: 1200,
+			syncPoints: seed%3 != 0,
 		}, seeds == 1)
 		s.run()
 		total.add(s.counts)
@@ -85,6 +90,7 @@ func TestSimulationLarge(t *testing.T) {
 	s := newSim(t, simOptions{
 		seed: 1, tables: tables, captures: captures, ticks: 400,
 		latency: 300 * time.Millisecond, slowness: 300 * time.Millisecond, redial: time.Second, events: 300, limit: 100_000,
+		syncPoints: true,
 	}, false)
 	s.run()
 	var m runtime.MemStats
@@ -97,7 +103,7 @@ var simEpoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // simCounts says what happened, so that one can see that it did.
 type simCounts struct {
-	Begins, Breaks, Freezes, Kills, Joins, Owners, Moves, Drains, DDLs, Pauses int
+	Begins, Breaks, Freezes, Kills, Joins, Owners, Moves, Drains, DDLs, Pauses, SyncPoints int
 }
 
 func (c *simCounts) add(o simCounts) {
@@ -111,6 +117,7 @@ func (c *simCounts) add(o simCounts) {
 	c.Drains += o.Drains
 	c.DDLs += o.DDLs
 	c.Pauses += o.Pauses
+	c.SyncPoints += o.SyncPoints
 }
 
 // sim is a cluster with one changefeed.
@@ -140,6 +147,7 @@ type sim struct {
 	// table id; dropped is when it was dropped.
 	delivered, created, dropped []uint64
 	executed                    uint64 // the last DDL
+	recorded                    uint64 // the last sync point
 }
 
 func newSim(t *testing.T, o simOptions, verbose bool) *sim {
@@ -160,8 +168,10 @@ func newSim(t *testing.T, o simOptions, verbose bool) *sim {
 	s.schema = newFakeSchema(s.ts, s.tables...)
 	replica := config.DefaultReplicaConfig()
 	replica.CheckGCSafePoint = false // it would take another goroutine
+	interval := simInterval
+	replica.EnableSyncPoint, replica.SyncPointInterval = &o.syncPoints, &interval
 	s.stored = &etcdmeta.Feed{ID: feedID, InfoRev: 1, Info: &etcdmeta.ChangefeedInfo{
-		UpstreamID: 1, Namespace: feedID.Namespace, ID: feedID.ID, SinkURI: "blackhole://", StartTs: s.ts,
+		UpstreamID: 1, Namespace: feedID.Namespace, ID: feedID.ID, SinkURI: "mysql://h/", StartTs: s.ts,
 		Config: replica, State: model.StateNormal, Epoch: 7,
 	}}
 	s.rev = 1
@@ -558,6 +568,42 @@ func (k simSink) WriteDDL(ctx context.Context, ev *model.DDLEvent) error {
 			s.fail("table %d is delivered up to %d when the DDL of %d is executed; %s", table, ts, ev.CommitTs, s.describe())
 		}
 	}
+	return nil
+}
+
+// RecordSyncPoint looks whether the downstream is what the upstream was then:
+// every row and DDL up to there, and none from behind it.
+func (k simSink) RecordSyncPoint(ctx context.Context, at uint64) error {
+	s := k.term.s
+	if ctx.Err() != nil || k.term.rev != s.owner().rev {
+		return context.Canceled
+	}
+	every := model.ComposeTSO(simInterval.Milliseconds(), 0)
+	if s.recorded == 0 {
+		s.recorded = every * (1000 / every) // the start is at 1000
+	}
+	if at <= s.recorded {
+		return nil
+	}
+	if at != s.recorded+every {
+		s.fail("sync point %d comes after %d", at, s.recorded)
+	}
+	for _, job := range s.schema.DDLs(0, at) {
+		if job.CommitTs > s.executed {
+			s.fail("the DDL of %d is not executed at the sync point %d", job.CommitTs, at)
+		}
+	}
+	if s.executed > at {
+		s.fail("the DDL of %d is executed before the sync point %d", s.executed, at)
+	}
+	for table, ts := range s.delivered {
+		gone := s.dropped[table] != 0 && s.dropped[table] <= at
+		if !gone && s.created[table] <= at && ts != at {
+			s.fail("table %d is delivered up to %d at the sync point %d; %s", table, ts, at, s.describe())
+		}
+	}
+	s.recorded = at
+	s.counts.SyncPoints++
 	return nil
 }
 

@@ -324,7 +324,7 @@ func (c *simCapture) deliver() {
 			c.ripen(span)
 		}
 	}
-	resolved := c.s.ts - uint64(c.s.rng.Int63n(3*simStep))
+	resolved := c.s.ts - min(c.s.ts, uint64(c.s.rng.Int63n(3*simStep)))
 	limit := min(w.barrier, resolved, c.s.schema.resolved)
 	for _, span := range w.spans {
 		if !span.started || span.leaving || span.prepared || span.checkpoint >= limit {

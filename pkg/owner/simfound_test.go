@@ -164,7 +164,7 @@ func TestNoBarrierBehindAnUnstoredDDL(t *testing.T) {
 	s.foreground()
 	s.term.o.fleet.reported(conn, &peerpb.Report{Feeds: []*peerpb.FeedReport{{Feed: s.key(), Applied: conn.last(), CheckpointTs: ts}}})
 	s.foreground()
-	require.NotNil(t, s.term.feed.run.ddl)
+	require.NotNil(t, s.term.feed.run.delivery)
 	s.background() // downstream has it
 	s.newTerm()
 	s.foreground()

@@ -48,7 +48,7 @@ func (r *run) watermark() uint64 {
 func (r *run) tell() {
 	w := &r.watermarks
 	ts := r.watermark()
-	if !w.on || w.sending || r.ddl != nil || !r.settled || ts <= w.told {
+	if !w.on || w.sending || r.delivery != nil || !r.settled || ts <= w.told {
 		return
 	}
 	now := r.f.o.clock()

@@ -47,6 +47,16 @@ type TableFollower interface {
 	FollowTables(tables []*model.Table)
 }
 
+// SyncPointRecorder is a Sink to a database that can be read as of a moment.
+type SyncPointRecorder interface {
+	// RecordSyncPoint notes downstream that what can be read there now is the
+	// upstream as of ts, and returns when that is durable. The caller makes
+	// sure that it is so, and stays so, until the call returns. A point that is
+	// there already stays as it is. It retries by itself: an error is final for
+	// this sink.
+	RecordSyncPoint(ctx context.Context, ts uint64) error
+}
+
 // Status is a sink's own account of itself. The zero value means that all is well.
 type Status struct {
 	Reason  string    // "", model.StallSink or model.StallSinkBusy
