@@ -14,9 +14,16 @@ import (
 	"github.com/tidemark/tidemark/pkg/scheduler"
 )
 
-// maxMoves is how many tables of one changefeed move at a time. A move costs a
-// scan at its new place and, for a moment, the changefeed's checkpoint.
-const maxMoves = 32
+// A move costs a scan at its new place, so not all tables of a changefeed move
+// at a time: so many, or a share of all its tables if that is more. A capture
+// of a large changefeed is drained about as fast as one of a small one.
+const (
+	minMoves   = 32
+	movesShare = 32
+)
+
+// maxMoves is how many tables move at a time.
+func (r *run) maxMoves() int { return max(minMoves, len(r.planner.tables)/movesShare) }
 
 // move is a table on its way. The new capture collects its rows first, while
 // the old one goes on. Then the old one lets go, and the new one goes on from
@@ -75,13 +82,13 @@ func (r *run) rearrange() {
 		return
 	}
 	fleet := r.f.o.fleet.snapshot()
-	if len(r.place.spots) != len(r.planner.tables) || !r.f.heardAll(fleet) {
+	if !r.covered() || !r.f.heardAll(fleet) {
 		return // first every table gets a place
 	}
 	if len(a.plan) == 0 {
 		r.replan(fleet)
 	}
-	for len(a.plan) > 0 && len(a.moves) < maxMoves {
+	for len(a.plan) > 0 && len(a.moves) < r.maxMoves() {
 		next := a.plan[0]
 		a.plan = a.plan[1:]
 		if r.mayMove(next) {
@@ -208,8 +215,7 @@ func (r *run) startAgain(w *work, tables []int64) {
 	for _, table := range tables {
 		order.Add = append(order.Add, &peerpb.SpanStart{Span: &peerpb.Span{TableId: table}, CheckpointTs: r.f.checkpoint})
 	}
-	w.lastChange, w.barrierSent = order.Seq, r.barrier
-	w.send(order)
+	r.change(w, order)
 }
 
 // complete lets the new capture go on from ts. If that is lost, the table has
@@ -225,8 +231,7 @@ func (r *run) complete(table int64, m *move, ts uint64) {
 	order := r.order()
 	order.Add = []*peerpb.SpanStart{{Span: &peerpb.Span{TableId: table}, CheckpointTs: max(ts, r.f.checkpoint)}}
 	r.place.put(table, m.to)
-	w.lastChange, w.barrierSent = order.Seq, r.barrier
-	w.send(order)
+	r.change(w, order)
 }
 
 // cancelMove ends the move of a table that is not replicated any more.
@@ -244,8 +249,7 @@ func (r *run) removeAt(w *work, tables ...int64) uint64 {
 	for _, table := range tables {
 		order.Remove = append(order.Remove, &peerpb.Span{TableId: table})
 	}
-	w.lastChange, w.barrierSent = order.Seq, r.barrier
-	w.send(order)
+	r.change(w, order)
 	return order.Seq
 }
 

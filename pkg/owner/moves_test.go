@@ -62,8 +62,9 @@ func TestMoveTable(t *testing.T) {
 	require.Equal(t, map[model.CaptureID]int{"c-a": 1}, c.placed(), "until it has let go")
 
 	a.with(func() { a.clinging = false })
-	c.waitCheckpoint(400)
+	eventually(t, "handed over", func() bool { return len(b.tables(feedID)) == 1 })
 	require.Contains(t, []uint64{300, 400}, b.tables(feedID)[1], "as far as the old one came")
+	c.waitCheckpoint(400)
 	require.Empty(t, a.tables(feedID))
 	require.Equal(t, map[model.CaptureID]int{"c-b": 1}, c.placed())
 }

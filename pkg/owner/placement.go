@@ -53,6 +53,12 @@ func (p *placement) count(capture model.CaptureID) int {
 	return 0
 }
 
+// shows tells whether a capture has tables, those that it lets go included.
+func (p *placement) shows(capture model.CaptureID) bool {
+	h := p.held[capture]
+	return h != nil && h.shown > 0
+}
+
 // put places a table, whatever was before.
 func (p *placement) put(table int64, capture model.CaptureID) {
 	p.remove(table)

@@ -134,9 +134,12 @@ func (f *feed) runStall(s *model.Stall) {
 		s.Reason, s.Detail = model.StallUpstream, "PD's etcd has not taken the checkpoint yet"
 	case fleet.incompatible != nil:
 		s.Reason, s.Detail = model.StallScheduling, fleet.incompatible.Error()
+	case !r.covered():
+		s.Reason, s.Detail = model.StallScheduling, f.schedulingDetail(fleet)
+	case r.captureStall(s, fleet):
 	case !r.scheduled():
 		s.Reason, s.Detail = model.StallScheduling, f.schedulingDetail(fleet)
-	case !r.captureStall(s, fleet):
+	default:
 		r.schemaStall(s)
 	}
 }
@@ -185,10 +188,11 @@ func (r *run) captureStall(s *model.Stall, fleet *fleetView) bool {
 	var worst *work
 	var where model.CaptureID
 	for capture, w := range r.works {
-		if r.place.count(capture) == 0 || w.progress.CheckpointTs >= r.barrier {
+		at := w.progress.GetCheckpointTs() // 0 before it has confirmed anything
+		if !r.place.shows(capture) || at == 0 || at >= r.barrier {
 			continue
 		}
-		if worst == nil || w.progress.CheckpointTs < worst.progress.CheckpointTs {
+		if worst == nil || at < worst.progress.CheckpointTs {
 			worst, where = w, capture
 		}
 	}

@@ -59,11 +59,52 @@ type run struct {
 type work struct {
 	conn    Conn // nil while the stream is broken
 	started bool
-	// lastChange is the last order that changed the set of spans; the
-	// progress counts once it includes that.
+	// lastChange is the last order that changed the set of spans, unconfirmed
+	// are those orders that no progress includes yet, oldest first.
 	lastChange  uint64
+	unconfirmed []change
 	barrierSent uint64
 	progress    *peerpb.FeedReport // newest, nil before the first
+}
+
+// change is an order that changed the set of spans. Until the capture's
+// progress includes it, nothing after floor is proven of these spans.
+type change struct{ seq, floor uint64 }
+
+// ordered notes that spans were changed when the changefeed was at floor.
+func (w *work) ordered(seq, floor uint64) {
+	w.lastChange = seq
+	if n := len(w.unconfirmed); n > 0 && w.unconfirmed[n-1].floor == floor {
+		w.unconfirmed[n-1].seq = seq
+		return
+	}
+	w.unconfirmed = append(w.unconfirmed, change{seq, floor})
+}
+
+// take takes the newest progress over.
+func (w *work) take(progress *peerpb.FeedReport) {
+	w.progress = progress
+	n := 0
+	for n < len(w.unconfirmed) && w.unconfirmed[n].seq <= progress.Applied {
+		n++
+	}
+	w.unconfirmed = slices.Delete(w.unconfirmed, 0, n)
+}
+
+// proven is up to where everything of the capture is downstream, and up to
+// where it has come in; 0 while that is unknown.
+func (w *work) proven() (checkpoint, resolved uint64) {
+	if w.progress != nil {
+		checkpoint, resolved = w.progress.CheckpointTs, w.progress.ResolvedTs
+	}
+	if len(w.unconfirmed) == 0 {
+		return checkpoint, resolved
+	}
+	floor := w.unconfirmed[0].floor
+	if checkpoint == 0 { // it had no span before
+		return floor, floor
+	}
+	return min(checkpoint, floor), resolved
 }
 
 // confirmed tells whether the progress includes every span given.
@@ -227,16 +268,18 @@ func (r *run) finished() bool {
 }
 
 // advance computes checkpoint and resolved-ts from what the captures report.
+// Moves do not hold them back: the capture that lets a table go counts it until
+// it tells where it came to, and from then on the order to the next one does.
 func (r *run) advance() {
-	if !r.scheduled() {
+	if !r.covered() {
 		return
 	}
-	r.settled = true
+	r.settled = r.settled || r.scheduled()
 	checkpoint, resolved := r.barrier, uint64(math.MaxUint64)
 	for capture, w := range r.works {
-		if r.place.count(capture) > 0 {
-			checkpoint = min(checkpoint, w.progress.CheckpointTs)
-			resolved = min(resolved, w.progress.ResolvedTs)
+		if r.place.shows(capture) {
+			at, incoming := w.proven()
+			checkpoint, resolved = min(checkpoint, at), min(resolved, incoming)
 		}
 	}
 	if resolved == math.MaxUint64 {
@@ -248,6 +291,11 @@ func (r *run) advance() {
 		r.lease.Advance(min(checkpoint, r.planner.done))
 	}
 	f.resolved = max(f.resolved, resolved, f.checkpoint)
+}
+
+// covered tells whether some capture has each table.
+func (r *run) covered() bool {
+	return r.planner != nil && len(r.place.spots) == len(r.planner.tables)
 }
 
 // scheduled tells whether every table has a place where it is confirmed.
@@ -298,7 +346,13 @@ func (r *run) add(capture model.CaptureID, conn Conn, tables []int64) {
 		order.Add[i] = &peerpb.SpanStart{Span: &peerpb.Span{TableId: id}, CheckpointTs: r.f.checkpoint}
 		r.place.put(id, capture)
 	}
-	w.lastChange, w.barrierSent = order.Seq, r.barrier
+	r.change(w, order)
+}
+
+// change sends an order that changes what the capture delivers.
+func (r *run) change(w *work, order *peerpb.Order) {
+	w.ordered(order.Seq, r.f.checkpoint)
+	w.barrierSent = r.barrier
 	w.send(order)
 }
 
@@ -347,7 +401,7 @@ func (r *run) onReport(capture model.CaptureID, report *peerpb.FeedReport) {
 	if w == nil {
 		return
 	}
-	w.progress = report
+	w.take(report)
 	r.onPrepared(capture, report.Prepared)
 	r.onRemoved(capture, report)
 	if report.Stopped && report.Error == nil {
