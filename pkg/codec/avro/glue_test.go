@@ -1,7 +1,11 @@
 package avro
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -9,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
@@ -51,8 +57,8 @@ func (f *fakeGlue) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	f.calls = append(f.calls, operation)
-	if !strings.Contains(r.Header.Get("Authorization"), "Credential=key/") || r.Header.Get("X-Amz-Security-Token") != "token" ||
-		json.NewDecoder(r.Body).Decode(&in) != nil {
+	body, err := io.ReadAll(r.Body)
+	if err != nil || r.Header.Get("Authorization") != signature(r, body) || json.Unmarshal(body, &in) != nil {
 		problem("AccessDeniedException")
 		return
 	}
@@ -83,6 +89,61 @@ func (f *fakeGlue) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.versions[out.SchemaVersionID] = in.SchemaDefinition
 	}
 	_ = json.NewEncoder(w).Encode(out)
+}
+
+// signature is what the one who may call signs a request with.
+func signature(r *http.Request, body []byte) string {
+	at, err := time.Parse("20060102T150405Z", r.Header.Get("X-Amz-Date"))
+	if err != nil {
+		return "no time"
+	}
+	again, err := http.NewRequest(http.MethodPost, "http://"+r.Host+r.URL.Path, bytes.NewReader(body))
+	if err != nil {
+		return "no request"
+	}
+	for _, name := range []string{"Content-Type", "X-Amz-Target"} {
+		again.Header.Set(name, r.Header.Get(name))
+	}
+	hash := sha256.Sum256(body)
+	err = v4.NewSigner().SignHTTP(r.Context(), aws.Credentials{AccessKeyID: "key", SecretAccessKey: "hidden", SessionToken: "token"},
+		again, hex.EncodeToString(hash[:]), "glue", "eu-west-1", at)
+	if err != nil {
+		return "not signed"
+	}
+	return again.Header.Get("Authorization")
+}
+
+// TestGlueKeys: with any other setting there is no way in.
+func TestGlueKeys(t *testing.T) {
+	server := httptest.NewServer(&fakeGlue{})
+	defer server.Close()
+	check := func(change func(*config.GlueSchemaRegistryConfig)) error {
+		o := &config.GlueSchemaRegistryConfig{
+			RegistryName: "ours", Region: "eu-west-1", AccessKey: "key", SecretAccessKey: "hidden", Token: "token"}
+		change(o)
+		g, err := newGlue(o)
+		require.NoError(t, err)
+		require.Equal(t, "https://glue."+o.Region+".amazonaws.com/", g.endpoint)
+		g.endpoint, g.backoff = server.URL, time.Millisecond
+		return g.check(t.Context())
+	}
+	require.NoError(t, check(func(*config.GlueSchemaRegistryConfig) {}))
+	for key, tc := range map[string]struct {
+		change func(*config.GlueSchemaRegistryConfig)
+		want   string
+	}{
+		"registry-name":     {func(o *config.GlueSchemaRegistryConfig) { o.RegistryName = "theirs" }, notFound},
+		"region":            {func(o *config.GlueSchemaRegistryConfig) { o.Region = "us-east-1" }, "AccessDenied"},
+		"access-key":        {func(o *config.GlueSchemaRegistryConfig) { o.AccessKey = "other" }, "AccessDenied"},
+		"secret-access-key": {func(o *config.GlueSchemaRegistryConfig) { o.SecretAccessKey = "guessed" }, "AccessDenied"},
+		"token":             {func(o *config.GlueSchemaRegistryConfig) { o.Token = "old" }, "AccessDenied"},
+	} {
+		t.Run(key, func(t *testing.T) {
+			err := check(tc.change)
+			require.ErrorContains(t, err, tc.want)
+			require.NotContains(t, err.Error(), "guessed")
+		})
+	}
 }
 
 func TestGlue(t *testing.T) {

@@ -1,9 +1,7 @@
 package dispatch
 
 import (
-	"encoding/binary"
 	stderrors "errors"
-	"hash/crc32"
 	"testing"
 	"time"
 
@@ -11,26 +9,16 @@ import (
 
 	"github.com/tidemark/tidemark/pkg/codec"
 	"github.com/tidemark/tidemark/pkg/model"
-	"github.com/tidemark/tidemark/pkg/mounter"
 	"github.com/tidemark/tidemark/pkg/sink/sinktest"
 )
-
-// summed appends the checksum that TiDB writes into rows.
-func summed(value, key []byte) []byte {
-	value = append([]byte(nil), value...)
-	value[1] |= 2
-	value = append(value, 2)
-	sum := crc32.Update(crc32.ChecksumIEEE(value), crc32.IEEETable, mounter.Handle(key))
-	return binary.LittleEndian.AppendUint32(value, sum)
-}
 
 func TestChecksums(t *testing.T) {
 	u := sinktest.NewTable(t, 7, "CREATE TABLE db.t (id INT PRIMARY KEY, a INT)")
 	p, err := rulesOf(t).Plan(u.Model)
 	require.NoError(t, err)
 	plain := u.Change(2, 0, []any{1, 10}, []any{1, 11})
-	good := model.NewRawChange(1, 2, plain.Key(), summed(plain.Value(), plain.Key()), summed(plain.OldValue(), plain.Key()))
-	damaged := summed(plain.Value(), plain.Key())
+	good := model.NewRawChange(1, 2, plain.Key(), sinktest.Checksummed(plain.Value(), plain.Key()), sinktest.Checksummed(plain.OldValue(), plain.Key()))
+	damaged := sinktest.Checksummed(plain.Value(), plain.Key())
 	damaged[len(damaged)-1]++
 	bad := model.NewRawChange(1, 2, plain.Key(), damaged, nil)
 

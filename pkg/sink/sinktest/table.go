@@ -3,7 +3,9 @@
 package sinktest
 
 import (
+	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidemark/tidemark/pkg/model"
+	"github.com/tidemark/tidemark/pkg/mounter"
 	"github.com/tidemark/tidemark/pkg/schema"
 )
 
@@ -211,4 +214,14 @@ func (u *Table) Change(commitTs uint64, rowID int64, old, new []any) model.RawCh
 func (u *Table) Key(rowID int64, values []any) []byte {
 	u.t.Helper()
 	return tablecodec.EncodeRowKeyWithHandle(u.info.ID, u.handle(u.datums(values), rowID))
+}
+
+// Checksummed appends the checksum that TiDB writes into the value of a row,
+// of its second version.
+func Checksummed(value, key []byte) []byte {
+	value = append([]byte(nil), value...)
+	value[1] |= 2
+	value = append(value, 2)
+	sum := crc32.Update(crc32.ChecksumIEEE(value), crc32.IEEETable, mounter.Handle(key))
+	return binary.LittleEndian.AppendUint32(value, sum)
 }
