@@ -37,7 +37,8 @@ e2e: need build ## whole-system tests against embedded clusters, TiDB and MariaD
 	$(GO) test -count=1 -timeout 10m ./test/conformance/...
 	$(GO) test -count=1 -timeout 30m ./test/e2e/...
 
-soak: need build ## long tests: millions of rows, memory bounds; run by hand
+soak: need build ## long tests: millions of rows, memory bounds, large simulations; run by hand
+	TIDEMARK_SIM_SEEDS=10000 TIDEMARK_SIM_LARGE=100 $(GO) test -count=1 -timeout 60m -v -run TestSimulation ./pkg/owner
 	FAULT_CHANGES=1000000 $(GO) test -count=1 -timeout 60m -v -run TestFaults ./test/e2e
 	$(GO) test -count=1 -timeout 120m -tags soak -v ./test/soak/...
 

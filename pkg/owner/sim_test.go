@@ -32,7 +32,7 @@ import (
 //
 //	TIDEMARK_SIM_SEEDS=1000 go test -run TestSimulation ./pkg/owner
 //	TIDEMARK_SIM_SEED=17    go test -v -run TestSimulation ./pkg/owner # one, with the owner's log
-//	TIDEMARK_SIM_LARGE=1    go test -v -timeout 30m -run TestSimulation ./pkg/owner
+//	TIDEMARK_SIM_LARGE=20   go test -v -run TestSimulationLarge ./pkg/owner # seeds with 100,000 tables on 50 captures
 //
 // A seed gives nearly the same story every time: what the owner does in the
 // order of a map differs.
@@ -81,22 +81,38 @@ func TestSimulation(t *testing.T) {
 	t.Logf("%d seeds: %+v", seeds, total)
 }
 
-func TestSimulationLarge(t *testing.T) {
-	tables, captures := 1000, 10
-	if os.Getenv("TIDEMARK_SIM_LARGE") != "" {
-		tables, captures = 100_000, 50
+// simLarge are the options of a large story.
+func simLarge(seed int64, tables, captures int) simOptions {
+	shape := rand.New(rand.NewSource(seed))
+	return simOptions{
+		seed: seed, tables: tables, captures: captures, ticks: 400,
+		latency: time.Duration(1+shape.Intn(600)) * time.Millisecond, slowness: time.Duration(1+shape.Intn(600)) * time.Millisecond,
+		redial: time.Duration(1+shape.Intn(2000)) * time.Millisecond, events: 50 + shape.Intn(400), limit: 10_000,
 	}
+}
+
+func TestSimulationLarge(t *testing.T) {
+	tables, captures, first, seeds := 1000, 10, 1, 3
+	if n, err := strconv.Atoi(os.Getenv("TIDEMARK_SIM_LARGE")); err == nil {
+		tables, captures, seeds = 100_000, 50, n
+	}
+	if n, err := strconv.Atoi(os.Getenv("TIDEMARK_SIM_SEED")); err == nil {
+		first, seeds = n, 1
+	}
+	var total simCounts
 	begun := time.Now()
-	s := newSim(t, simOptions{
-		seed: 1, tables: tables, captures: captures, ticks: 400,
-		latency: 300 * time.Millisecond, slowness: 300 * time.Millisecond, redial: time.Second, events: 300, limit: 100_000,
-		syncPoints: true,
-	}, false)
-	s.run()
+	for seed := first; seed < first+seeds; seed++ {
+		s := newSim(t, simLarge(int64(seed), tables, captures), false)
+		s.run()
+		total.add(s.counts)
+		if seeds > 10 && (seed-first+1)%50 == 0 {
+			t.Logf("%d seeds in %s: %+v", seed-first+1, time.Since(begun).Round(time.Second), total)
+		}
+	}
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	t.Logf("%d tables, %d captures: %s for %s of simulated time, %d MiB from the system, %+v", tables, captures,
-		time.Since(begun).Round(time.Millisecond), s.now.Sub(simEpoch), m.Sys>>20, s.counts)
+	t.Logf("%d seeds of %d tables on up to %d captures in %s, %d MiB from the system: %+v", seeds, tables, captures,
+		time.Since(begun).Round(time.Millisecond), m.Sys>>20, total)
 }
 
 var simEpoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)

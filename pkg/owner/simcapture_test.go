@@ -113,8 +113,9 @@ type simWork struct {
 	stopping bool
 	stopAt   time.Time
 	next     []*peerpb.Order
-	// busy are spans that are not simply running: they change by time.
-	busy map[*simSpan]struct{}
+	// running are the spans that deliver. All others change by time: busy.
+	running []*simSpan
+	busy    map[*simSpan]struct{}
 }
 
 // simSpan is a table at work.
@@ -124,7 +125,7 @@ type simSpan struct {
 	checkpoint uint64
 	prepared   bool
 	told       bool // prepared, and said to be ready
-	started    bool // delivers
+	place      int  // in running
 	leaving    bool
 	at         time.Time // when it starts, is ready or has left
 	after      *simSpan
@@ -287,6 +288,9 @@ func (c *simCapture) remove(id int64) {
 		w.spans[id] = span.after
 		delete(w.busy, span)
 	default:
+		if _, ok := w.busy[span]; !ok && !span.prepared {
+			w.halt(span)
+		}
 		span.leaving, span.at = true, c.later(id)
 		w.busy[span] = struct{}{}
 	}
@@ -326,12 +330,11 @@ func (c *simCapture) deliver() {
 	}
 	resolved := c.s.ts - min(c.s.ts, uint64(c.s.rng.Int63n(3*simStep)))
 	limit := min(w.barrier, resolved, c.s.schema.resolved)
-	for _, span := range w.spans {
-		if !span.started || span.leaving || span.prepared || span.checkpoint >= limit {
-			continue
+	for _, span := range w.running {
+		if span.checkpoint < limit {
+			c.s.deliver(c, span.table, span.checkpoint, limit)
+			span.checkpoint = limit
 		}
-		c.s.deliver(c, span.table, span.checkpoint, limit)
-		span.checkpoint = limit
 	}
 }
 
@@ -356,8 +359,16 @@ func (c *simCapture) ripen(span *simSpan) {
 		}
 	default:
 		delete(w.busy, span)
-		span.started = true
+		span.place = len(w.running)
+		w.running = append(w.running, span)
 	}
+}
+
+// halt takes a span off those that deliver.
+func (w *simWork) halt(span *simSpan) {
+	last := w.running[len(w.running)-1]
+	w.running[span.place], last.place = last, span.place
+	w.running = w.running[:len(w.running)-1]
 }
 
 func (c *simCapture) finish() {
@@ -373,15 +384,18 @@ func (c *simCapture) feedReport() *peerpb.FeedReport {
 	w := c.work
 	r := &peerpb.FeedReport{Feed: w.key, Applied: w.applied, Removed: w.removed, Prepared: w.readied}
 	w.removed, w.readied = nil, nil
-	for _, span := range w.spans {
-		for ; span != nil; span = span.after {
-			if span.prepared {
-				continue
-			}
-			r.Spans++
-			if r.CheckpointTs == 0 || span.checkpoint < r.CheckpointTs {
-				r.CheckpointTs = span.checkpoint
-			}
+	count := func(span *simSpan) {
+		r.Spans++
+		if r.CheckpointTs == 0 || span.checkpoint < r.CheckpointTs {
+			r.CheckpointTs = span.checkpoint
+		}
+	}
+	for _, span := range w.running {
+		count(span)
+	}
+	for span := range w.busy {
+		if !span.prepared {
+			count(span)
 		}
 	}
 	r.ResolvedTs = r.CheckpointTs
