@@ -21,6 +21,9 @@ type Upstream interface {
 	// SetServiceSafePoint returns the least safe point of all services. A TTL
 	// of 0 withdraws the service's own one.
 	SetServiceSafePoint(ctx context.Context, serviceID string, ttlSeconds int64, ts uint64) (uint64, error)
+	// TableRegions lists the regions of a span in order of keys, with what was
+	// written in them if written is true. It fails when PD does not know.
+	TableRegions(ctx context.Context, span model.Span, written bool) ([]model.TableRegion, error)
 }
 
 // Schemas gives access to the versioned schema.

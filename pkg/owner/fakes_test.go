@@ -36,6 +36,15 @@ type fakeUpstream struct {
 	safe  map[string]uint64
 
 	silence time.Duration
+	// regions are those of a table; nil: tables have one.
+	regions func(table int64) ([]model.TableRegion, error)
+}
+
+func (u *fakeUpstream) TableRegions(_ context.Context, span model.Span, _ bool) ([]model.TableRegion, error) {
+	if u.regions == nil {
+		return make([]model.TableRegion, 1), nil
+	}
+	return u.regions(span.TableID)
 }
 
 func (u *fakeUpstream) CurrentTSO(context.Context) (uint64, error) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
+	"strconv"
 	"time"
 
 	"go.uber.org/zap"
@@ -69,9 +70,11 @@ func (r *run) onArrange(wish Arrangement) {
 		r.arr.balance, r.arr.due = true, true
 		return
 	}
-	m := scheduler.Move{Table: wish.Table, From: r.place.of(wish.Table), To: wish.Capture}
-	if r.mayMove(m) {
-		r.begin(m)
+	for _, n := range r.pieces.numbers(wish.Table) {
+		m := scheduler.Move{Table: n, From: r.place.of(n), To: wish.Capture}
+		if r.mayMove(m) {
+			r.begin(m)
+		}
 	}
 }
 
@@ -105,9 +108,11 @@ func (r *run) replan(fleet *fleetView) {
 		return
 	}
 	a.due = false
-	placed := r.place.lists()
-	candidates := r.candidates(fleet)
-	if a.plan = scheduler.Drain(placed, candidates); len(a.plan) > 0 {
+	groups := r.groups()
+	for _, g := range groups {
+		a.plan = append(a.plan, scheduler.Drain(g.placed, r.candidates(fleet, g.table))...)
+	}
+	if len(a.plan) > 0 {
 		return
 	}
 	now := r.f.o.clock()
@@ -120,28 +125,42 @@ func (r *run) replan(fleet *fleetView) {
 			a.balanceAt = now.Add(r.f.o.balanceEvery)
 		}
 	default:
-		a.plan = scheduler.Balance(placed, candidates)
+		for _, g := range groups {
+			a.plan = append(a.plan, scheduler.Balance(g.placed, r.candidates(fleet, g.table))...)
+		}
 		a.balance, a.balanceAt = len(a.plan) > 0, time.Time{} // until nothing is left to do
 	}
 }
 
-// candidates are the captures that take tables.
-func (r *run) candidates(fleet *fleetView) []scheduler.Capture {
+// candidates are the captures that take pieces of a table, or with table 0
+// whole tables.
+func (r *run) candidates(fleet *fleetView, table int64) []scheduler.Capture {
+	load := r.place.countWhole
+	if table != 0 {
+		pieces := map[model.CaptureID]int{}
+		for _, n := range r.pieces.byTable[table] {
+			pieces[r.place.of(n)]++
+		}
+		load = func(capture model.CaptureID) int { return pieces[capture] }
+	}
 	var candidates []scheduler.Capture
 	for id, m := range fleet.members {
 		if !m.takesTables() {
 			continue
 		}
-		candidates = append(candidates, scheduler.Capture{ID: id, Load: r.place.count(id), Rank: rank(r.f.id, id)})
+		candidates = append(candidates, scheduler.Capture{ID: id, Load: load(id), Rank: rank(r.f.id, id, table)})
 	}
 	return candidates
 }
 
-// rank orders captures in another way for each changefeed, so that changefeeds
-// with few tables do not all run on the first capture.
-func rank(feed model.ChangefeedID, capture model.CaptureID) uint64 {
+// rank orders captures in another way for each changefeed and cut table, so
+// that changefeeds with few tables do not all run on the first capture.
+func rank(feed model.ChangefeedID, capture model.CaptureID, table int64) uint64 {
 	h := fnv.New64a()
 	_, _ = io.WriteString(h, feed.Namespace+"/"+feed.ID+"/"+capture) // never fails
+	if table != 0 {
+		_, _ = io.WriteString(h, "/"+strconv.FormatInt(table, 10))
+	}
 	return h.Sum64()
 }
 
@@ -158,21 +177,22 @@ func (r *run) mayMove(m scheduler.Move) bool {
 // begin has the new capture collect the table's rows.
 func (r *run) begin(m scheduler.Move) {
 	r.arr.moves[m.Table] = &move{from: m.From, to: m.To}
-	r.f.logger.Info("table moves", zap.Int64("tableID", m.Table), zap.String("from", m.From), zap.String("to", m.To))
+	r.f.logger.Info("table moves", append(r.pieces.fields(m.Table), zap.String("from", m.From), zap.String("to", m.To))...)
 	w, order := r.orderTo(m.To, r.f.o.fleet.snapshot().members[m.To].conn)
 	if order == nil {
 		return
 	}
-	order.Add = []*peerpb.SpanStart{{Span: &peerpb.Span{TableId: m.Table}, CheckpointTs: r.f.checkpoint, Prepare: true}}
+	order.Add = []*peerpb.SpanStart{{Span: r.pieces.wire(m.Table), CheckpointTs: r.f.checkpoint, Prepare: true}}
 	w.send(order)
 }
 
 // onPrepared hears that captures are ready to take tables over.
 func (r *run) onPrepared(capture model.CaptureID, spans []*peerpb.Span) {
 	for _, span := range spans {
-		if m := r.arr.moves[span.TableId]; m != nil && m.to == capture {
+		table, known := r.pieces.find(span)
+		if m := r.arr.moves[table]; known && m != nil && m.to == capture {
 			m.ready = true
-			r.letGo(span.TableId, m)
+			r.letGo(table, m)
 		}
 	}
 }
@@ -185,16 +205,17 @@ func (r *run) letGo(table int64, m *move) {
 	}
 	m.leaving = true
 	r.place.release(table)
-	m.order = r.removeAt(w, table)
+	m.order = r.removeAt(w, r.pieces.wire(table))
 }
 
 // onRemoved hears how far captures came with tables that they let go.
 func (r *run) onRemoved(capture model.CaptureID, report *peerpb.FeedReport) {
 	var again []int64
 	for _, s := range report.Removed {
-		table := s.Span.TableId
+		table, known := r.pieces.find(s.Span)
 		m := r.arr.moves[table]
 		switch {
+		case !known: // of a table that is not replicated any more
 		case m != nil && m.leaving && m.from == capture:
 			if report.Applied >= m.order { // else it is about an earlier order
 				r.complete(table, m, s.CheckpointTs)
@@ -213,7 +234,7 @@ func (r *run) onRemoved(capture model.CaptureID, report *peerpb.FeedReport) {
 func (r *run) startAgain(w *work, tables []int64) {
 	order := r.order()
 	for _, table := range tables {
-		order.Add = append(order.Add, &peerpb.SpanStart{Span: &peerpb.Span{TableId: table}, CheckpointTs: r.f.checkpoint})
+		order.Add = append(order.Add, &peerpb.SpanStart{Span: r.pieces.wire(table), CheckpointTs: r.f.checkpoint})
 	}
 	r.change(w, order)
 }
@@ -229,7 +250,7 @@ func (r *run) complete(table int64, m *move, ts uint64) {
 		return
 	}
 	order := r.order()
-	order.Add = []*peerpb.SpanStart{{Span: &peerpb.Span{TableId: table}, CheckpointTs: max(ts, r.f.checkpoint)}}
+	order.Add = []*peerpb.SpanStart{{Span: r.pieces.wire(table), CheckpointTs: max(ts, r.f.checkpoint)}}
 	r.place.put(table, m.to)
 	r.change(w, order)
 }
@@ -239,16 +260,14 @@ func (r *run) cancelMove(table int64) {
 	m := r.arr.moves[table]
 	delete(r.arr.moves, table)
 	if m != nil && r.works[m.to] != nil {
-		r.removeAt(r.works[m.to], table)
+		r.removeAt(r.works[m.to], r.pieces.wire(table))
 	}
 }
 
-// removeAt orders a capture to let tables go and returns the order's number.
-func (r *run) removeAt(w *work, tables ...int64) uint64 {
+// removeAt orders a capture to let spans go and returns the order's number.
+func (r *run) removeAt(w *work, spans ...*peerpb.Span) uint64 {
 	order := r.order()
-	for _, table := range tables {
-		order.Remove = append(order.Remove, &peerpb.Span{TableId: table})
-	}
+	order.Remove = spans
 	r.change(w, order)
 	return order.Seq
 }
@@ -271,12 +290,14 @@ func (r *run) movesLost(capture model.CaptureID) {
 // orders and answers may have been lost.
 func (r *run) movesAttached(capture model.CaptureID, w *work, held map[int64]struct{}, prepared []*peerpb.Span) {
 	collects := map[int64]struct{}{}
-	var strays []int64
+	var strays []*peerpb.Span
 	for _, span := range prepared {
-		collects[span.TableId] = struct{}{}
-		if m := r.arr.moves[span.TableId]; m == nil || m.to != capture {
-			strays = append(strays, span.TableId)
+		table, known := r.pieces.find(span)
+		if m := r.arr.moves[table]; !known || m == nil || m.to != capture {
+			strays = append(strays, span)
+			continue
 		}
+		collects[table] = struct{}{}
 	}
 	for table, m := range r.arr.moves {
 		_, holds := held[table]

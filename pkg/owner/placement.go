@@ -10,12 +10,13 @@ import (
 // placement says which capture has which table. Whatever is asked of it costs
 // as much as what changed, not as much as there are tables. A table that its
 // capture was told to let go has no place, but is shown there: it may still be
-// written there.
+// written there. It knows tables by number: see pieces.
 type placement struct {
-	spots  map[int64]spot
-	placed int // spots that are a place
-	held   map[model.CaptureID]*holding
-	tasks  []Task // what list made last; nil after a change
+	tableOf func(number int64) int64
+	spots   map[int64]spot
+	placed  int // spots that are a place
+	held    map[model.CaptureID]*holding
+	tasks   []Task // what list made last; nil after a change
 }
 
 type spot struct {
@@ -26,15 +27,17 @@ type spot struct {
 // holding is what one capture has.
 type holding struct {
 	placed int
+	pieces int // those of placed that are pieces
 	shown  int
 	sorted []int64 // never modified: readers may have it
+	tables []int64 // what sorted is in ids of tables; nil after a change
 	// changes are not in sorted yet: true for tables to be added, false for
 	// those to be taken out.
 	changes map[int64]bool
 }
 
-func newPlacement() placement {
-	return placement{spots: map[int64]spot{}, held: map[model.CaptureID]*holding{}}
+func newPlacement(tableOf func(int64) int64) placement {
+	return placement{tableOf: tableOf, spots: map[int64]spot{}, held: map[model.CaptureID]*holding{}}
 }
 
 // of returns where a table is placed; empty when it is nowhere.
@@ -59,6 +62,14 @@ func (p *placement) shows(capture model.CaptureID) bool {
 	return h != nil && h.shown > 0
 }
 
+// countWhole is count without pieces.
+func (p *placement) countWhole(capture model.CaptureID) int {
+	if h := p.held[capture]; h != nil {
+		return h.placed - h.pieces
+	}
+	return 0
+}
+
 // put places a table, whatever was before.
 func (p *placement) put(table int64, capture model.CaptureID) {
 	p.remove(table)
@@ -71,6 +82,9 @@ func (p *placement) put(table int64, capture model.CaptureID) {
 	h.change(table, true)
 	h.shown++
 	h.placed++
+	if table < 0 {
+		h.pieces++
+	}
 	p.placed++
 	p.tasks = nil
 }
@@ -82,7 +96,11 @@ func (p *placement) release(table int64) {
 		return
 	}
 	p.spots[table] = spot{capture: s.capture, leaving: true}
-	p.held[s.capture].placed--
+	h := p.held[s.capture]
+	h.placed--
+	if table < 0 {
+		h.pieces--
+	}
 	p.placed--
 }
 
@@ -126,21 +144,49 @@ func (p *placement) lists() map[model.CaptureID][]int64 {
 	return lists
 }
 
-// list is lists in the form that readers are shown, sorted by capture. It is
-// the same list until something changes.
+// list is lists in the form that readers are shown, sorted by capture: a table
+// of which a capture has pieces is there once. It is the same list until
+// something changes.
 func (p *placement) list() []Task {
 	if p.tasks == nil {
 		p.tasks = make([]Task, 0, len(p.held))
-		for capture, tables := range p.lists() {
-			p.tasks = append(p.tasks, Task{CaptureID: capture, TableIDs: tables})
+		for capture, h := range p.held {
+			if h.shown > 0 {
+				p.tasks = append(p.tasks, Task{CaptureID: capture, TableIDs: h.ids(p.tableOf)})
+			}
 		}
 		slices.SortFunc(p.tasks, func(a, b Task) int { return strings.Compare(a.CaptureID, b.CaptureID) })
 	}
 	return p.tasks
 }
 
+// ids is list in ids of tables.
+func (h *holding) ids(tableOf func(int64) int64) []int64 {
+	numbers := h.list()
+	cut := cutNumbers(numbers)
+	if cut == 0 {
+		return numbers
+	}
+	if h.tables == nil {
+		h.tables = slices.Clone(numbers)
+		for i, n := range numbers[:cut] {
+			h.tables[i] = tableOf(n)
+		}
+		slices.Sort(h.tables)
+		h.tables = slices.Compact(h.tables)
+	}
+	return h.tables
+}
+
+// cutNumbers counts the pieces in sorted numbers.
+func cutNumbers(sorted []int64) int {
+	n, _ := slices.BinarySearch(sorted, 0)
+	return n
+}
+
 // change notes that a table came or went.
 func (h *holding) change(table int64, added bool) {
+	h.tables = nil
 	if _, ok := h.changes[table]; ok { // the opposite of it
 		delete(h.changes, table)
 		return

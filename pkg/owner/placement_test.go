@@ -15,10 +15,11 @@ import (
 // The placement is compared with plain maps after random changes.
 func TestPlacement(t *testing.T) {
 	rng := rand.New(rand.NewSource(3))
-	p := newPlacement()
+	tableOf := func(n int64) int64 { return 50 - n%4 } // pieces of few tables
+	p := newPlacement(tableOf)
 	placed, leaving := map[int64]model.CaptureID{}, map[int64]model.CaptureID{}
 	for range 20_000 {
-		table, capture := int64(rng.Intn(60)), fmt.Sprintf("c-%d", rng.Intn(4))
+		table, capture := int64(rng.Intn(60)-20), fmt.Sprintf("c-%d", rng.Intn(4))
 		switch rng.Intn(40) {
 		case 0:
 			p.clear(capture)
@@ -45,20 +46,30 @@ func TestPlacement(t *testing.T) {
 		if rng.Intn(3) > 0 { // several changes may come between two looks
 			continue
 		}
-		want, counts := map[model.CaptureID][]int64{}, map[model.CaptureID]int{}
+		want, counts, whole := map[model.CaptureID][]int64{}, map[model.CaptureID]int{}, map[model.CaptureID]int{}
+		note := func(n int64, at model.CaptureID) {
+			if n < 0 {
+				n = tableOf(n)
+			}
+			want[at] = append(want[at], n)
+		}
 		for id, at := range placed {
-			want[at] = append(want[at], id)
+			note(id, at)
 			counts[at]++
+			if id >= 0 {
+				whole[at]++
+			}
 		}
 		for id, at := range leaving {
-			want[at] = append(want[at], id)
+			note(id, at)
 		}
 		tasks := p.list()
 		require.Len(t, tasks, len(want))
 		for i, task := range tasks {
 			slices.Sort(want[task.CaptureID])
-			require.Equal(t, want[task.CaptureID], task.TableIDs)
+			require.Equal(t, slices.Compact(want[task.CaptureID]), task.TableIDs)
 			require.Equal(t, counts[task.CaptureID], p.count(task.CaptureID))
+			require.Equal(t, whole[task.CaptureID], p.countWhole(task.CaptureID))
 			require.True(t, i == 0 || tasks[i-1].CaptureID < task.CaptureID)
 		}
 		require.Len(t, p.spots, len(placed)+len(leaving))
@@ -67,7 +78,7 @@ func TestPlacement(t *testing.T) {
 
 // What readers were shown stays as it was.
 func TestPlacementListsAreImmutable(t *testing.T) {
-	p := newPlacement()
+	p := newPlacement(nil)
 	for table := range int64(10) {
 		p.put(table, "a")
 	}

@@ -174,10 +174,13 @@ func (f *feed) schedulingDetail(fleet *fleetView) string {
 	}
 	for table, m := range f.run.arr.moves {
 		if m.leaving {
-			return fmt.Sprintf("table %d moves from %s to %s", table, fleet.addr(m.from), fleet.addr(m.to))
+			return fmt.Sprintf("table %d moves from %s to %s", f.run.pieces.table(table), fleet.addr(m.from), fleet.addr(m.to))
 		}
 	}
-	if missing := len(f.run.planner.tables) - len(f.run.place.spots); missing > 0 {
+	if f.run.cut.asking {
+		return "PD is asked for the regions of tables, which may be cut over captures"
+	}
+	if missing := f.run.wanted() - len(f.run.place.spots); missing > 0 {
 		return fmt.Sprintf("no capture takes %d tables", missing)
 	}
 	return "a capture has not confirmed its tables yet"

@@ -45,7 +45,9 @@ type run struct {
 	doubtful []int64
 	works    map[model.CaptureID]*work
 
-	arr arrangement
+	pieces pieces // what place knows by numbers that are no ids of tables
+	cut    cutting
+	arr    arrangement
 
 	delivery   *delivery // of a DDL or a sync point, under way
 	syncPoints syncPoints
@@ -117,9 +119,10 @@ func startRun(ctx context.Context, f *feed) *run {
 	ctx, cancel := context.WithCancel(ctx)
 	r := &run{
 		f: f, ctx: ctx, cancel: cancel, epoch: f.info.Epoch, info: f.info,
-		place: newPlacement(), works: map[model.CaptureID]*work{},
+		works: map[model.CaptureID]*work{}, pieces: newPieces(), cut: newCutting(f.info.Config.Scheduler),
 		arr: arrangement{moves: map[int64]*move{}},
 	}
+	r.place = newPlacement(r.pieces.table)
 	f.resolved = f.checkpoint
 	f.movedAt = f.o.clock()
 	start := f.checkpoint
@@ -293,14 +296,14 @@ func (r *run) advance() {
 	f.resolved = max(f.resolved, resolved, f.checkpoint)
 }
 
-// covered tells whether some capture has each table.
+// covered tells whether some capture has each table, or piece of a table.
 func (r *run) covered() bool {
-	return r.planner != nil && len(r.place.spots) == len(r.planner.tables)
+	return r.planner != nil && len(r.place.spots) == r.wanted()
 }
 
 // scheduled tells whether every table has a place where it is confirmed.
 func (r *run) scheduled() bool {
-	if r.planner == nil || r.place.placed != len(r.planner.tables) {
+	if r.planner == nil || r.place.placed != r.wanted() {
 		return false
 	}
 	for _, w := range r.works {
@@ -316,10 +319,10 @@ func (r *run) scheduled() bool {
 func (r *run) dispatch() {
 	r.dropTables()
 	fleet := r.f.o.fleet.snapshot()
-	if len(r.place.spots) == len(r.planner.tables) || len(r.f.draining) > 0 || !r.f.heardAll(fleet) {
+	if r.covered() || len(r.f.draining) > 0 || !r.f.heardAll(fleet) {
 		return
 	}
-	candidates := r.candidates(fleet)
+	candidates := r.candidates(fleet, 0)
 	if len(candidates) == 0 {
 		return
 	}
@@ -330,6 +333,7 @@ func (r *run) dispatch() {
 		}
 	}
 	slices.Sort(unplaced)
+	unplaced = r.placePieces(fleet, unplaced, len(candidates))
 	for capture, tables := range scheduler.Assign(unplaced, candidates) {
 		r.add(capture, fleet.members[capture].conn, tables)
 	}
@@ -343,7 +347,7 @@ func (r *run) add(capture model.CaptureID, conn Conn, tables []int64) {
 	}
 	order.Add = make([]*peerpb.SpanStart, len(tables))
 	for i, id := range tables {
-		order.Add[i] = &peerpb.SpanStart{Span: &peerpb.Span{TableId: id}, CheckpointTs: r.f.checkpoint}
+		order.Add[i] = &peerpb.SpanStart{Span: r.pieces.wire(id), CheckpointTs: r.f.checkpoint}
 		r.place.put(id, capture)
 	}
 	r.change(w, order)
@@ -365,23 +369,24 @@ func (r *run) order() *peerpb.Order {
 // dropTables takes tables from captures that are not to be replicated any
 // more. Their rows up to the barrier are downstream.
 func (r *run) dropTables() {
-	var dropped map[model.CaptureID][]int64
+	var dropped map[model.CaptureID][]*peerpb.Span
 	for _, id := range r.doubtful {
-		if _, ok := r.planner.tables[id]; ok {
+		if _, ok := r.planner.tables[r.pieces.table(id)]; ok {
 			continue
 		}
 		r.cancelMove(id)
 		if capture := r.place.of(id); capture != "" {
 			if dropped == nil {
-				dropped = map[model.CaptureID][]int64{}
+				dropped = map[model.CaptureID][]*peerpb.Span{}
 			}
-			dropped[capture] = append(dropped[capture], id)
+			dropped[capture] = append(dropped[capture], r.pieces.wire(id))
 		}
 		r.place.remove(id)
+		r.forgetCut(id)
 	}
 	r.doubtful = nil
-	for capture, tables := range dropped {
-		r.removeAt(r.works[capture], tables...)
+	for capture, spans := range dropped {
+		r.removeAt(r.works[capture], spans...)
 		r.unsettle()
 	}
 }
@@ -424,19 +429,19 @@ func (r *run) onAttached(capture model.CaptureID, conn Conn, report *peerpb.Feed
 	if report != nil {
 		r.seq = max(r.seq, report.Applied)
 		w.started, w.progress, w.lastChange = true, report, report.Applied
-		for _, span := range report.Held {
-			held[span.TableId] = struct{}{}
-		}
 	}
 	r.place.clear(capture)
-	var foreign []int64
-	for id := range held {
-		if r.place.of(id) != "" {
-			foreign = append(foreign, id)
-			continue
+	var foreign []*peerpb.Span
+	for _, span := range report.GetHeld() {
+		id, ok := r.adopt(span)
+		switch at := r.place.of(id); {
+		case !ok || at != "" && at != capture:
+			foreign = append(foreign, span)
+		case at == "": // else it is there once more, waiting for its earlier self
+			held[id] = struct{}{}
+			r.place.put(id, capture)
+			r.doubtful = append(r.doubtful, id)
 		}
-		r.place.put(id, capture)
-		r.doubtful = append(r.doubtful, id)
 	}
 	if len(foreign) > 0 {
 		r.removeAt(w, foreign...)
@@ -548,7 +553,9 @@ func (r *run) onExecuted(ctx context.Context) {
 // finishStep goes on behind the planned step.
 func (r *run) finishStep() {
 	r.f.checkpoint = max(r.f.checkpoint, r.planner.next.ts)
-	r.doubtful = append(r.doubtful, r.planner.next.drop...)
+	for _, table := range r.planner.next.drop {
+		r.doubtful = append(r.doubtful, r.pieces.numbers(table)...)
+	}
 	r.planner.finish()
 	r.watermarks.moved = true
 }

@@ -56,6 +56,7 @@ type simOptions struct {
 	events                    int // of a thousand ticks
 	limit                     int // ticks until peace has to be reached
 	syncPoints                bool
+	cells                     int // regions of the tables that are cut; 0: tables are not cut
 }
 
 func TestSimulation(t *testing.T) {
@@ -69,12 +70,16 @@ func TestSimulation(t *testing.T) {
 	var total simCounts
 	for seed := first; seed < first+seeds; seed++ {
 		shape := rand.New(rand.NewSource(int64(seed)))
-		s := newSim(t, simOptions{
+		o := simOptions{
 			seed: int64(seed), tables: 1 + shape.Intn(30), captures: 2 + shape.Intn(5), ticks: 400,
 			latency: time.Duration(1+shape.Intn(1000)) * time.Millisecond, slowness: time.Duration(1+shape.Intn(2000)) * time.Millisecond,
 			redial: time.Duration(1+shape.Intn(3000)) * time.Millisecond, events: 50 + shape.Intn(400), limit: 1200,
 			syncPoints: seed%3 != 0,
-		}, seeds == 1)
+		}
+		if shape.Intn(2) == 0 {
+			o.cells, o.syncPoints = 12, false
+		}
+		s := newSim(t, o, seeds == 1)
 		s.run()
 		total.add(s.counts)
 	}
@@ -119,11 +124,12 @@ var simEpoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // simCounts says what happened, so that one can see that it did.
 type simCounts struct {
-	Begins, Breaks, Freezes, Kills, Joins, Owners, Moves, Drains, DDLs, Pauses, SyncPoints int
+	Begins, Pieces, Breaks, Freezes, Kills, Joins, Owners, Moves, Drains, DDLs, Pauses, SyncPoints int
 }
 
 func (c *simCounts) add(o simCounts) {
 	c.Begins += o.Begins
+	c.Pieces += o.Pieces
 	c.Breaks += o.Breaks
 	c.Freezes += o.Freezes
 	c.Kills += o.Kills
@@ -159,8 +165,10 @@ type sim struct {
 	stored *etcdmeta.Feed
 	rev    int64
 
-	// delivered is up to where every row of a table is downstream truly, by
-	// table id; dropped is when it was dropped.
+	// delivered is up to where every row of a cell is downstream truly. A table
+	// has cells side by side, each of which may be a region; it is at its id
+	// times cells. created and dropped say when the table was, by its id.
+	cells                       int
 	delivered, created, dropped []uint64
 	executed                    uint64 // the last DDL
 	recorded                    uint64 // the last sync point
@@ -175,7 +183,9 @@ func newSim(t *testing.T, o simOptions, verbose bool) *sim {
 		s.logger = zaptest.NewLogger(t, zaptest.WrapOptions(zap.WithClock(simClock{s})))
 	}
 	s.tables = tables(int64(o.tables))
-	s.delivered = make([]uint64, o.tables+1)
+	s.cells = max(o.cells, 1)
+	s.upstream.regions = s.regions
+	s.delivered = make([]uint64, (o.tables+1)*s.cells)
 	s.created, s.dropped = make([]uint64, o.tables+1), make([]uint64, o.tables+1)
 	for i := range s.delivered {
 		s.delivered[i] = s.ts
@@ -186,8 +196,13 @@ func newSim(t *testing.T, o simOptions, verbose bool) *sim {
 	replica.CheckGCSafePoint = false // it would take another goroutine
 	interval := simInterval
 	replica.EnableSyncPoint, replica.SyncPointInterval = &o.syncPoints, &interval
+	uri := config.SinkURI("mysql://h/")
+	if o.cells > 0 {
+		replica.Scheduler.EnableTableAcrossNodes, replica.Scheduler.RegionThreshold = true, 4
+		uri = "blackhole://"
+	}
 	s.stored = &etcdmeta.Feed{ID: feedID, InfoRev: 1, Info: &etcdmeta.ChangefeedInfo{
-		UpstreamID: 1, Namespace: feedID.Namespace, ID: feedID.ID, SinkURI: "mysql://h/", StartTs: s.ts,
+		UpstreamID: 1, Namespace: feedID.Namespace, ID: feedID.ID, SinkURI: uri, StartTs: s.ts,
 		Config: replica, State: model.StateNormal, Epoch: 7,
 	}}
 	s.rev = 1
@@ -262,7 +277,8 @@ func (s *sim) owner() *simTerm { return s.terms[len(s.terms)-1] }
 // bound is how far everything is downstream truly, and which table is there.
 func (s *sim) bound() (bound uint64, last int) {
 	bound = math.MaxUint64
-	for table, ts := range s.delivered {
+	for cell, ts := range s.delivered {
+		table := cell / s.cells
 		if dropped := s.dropped[table]; ts < bound && (dropped == 0 || ts < dropped) {
 			bound, last = ts, table
 		}
@@ -288,26 +304,34 @@ func (s *sim) check() {
 	}
 }
 
-// begin is called when a capture begins to deliver a table.
-func (s *sim) begin(c *simCapture, table int64, ts uint64) {
+// begin is called when a capture begins to deliver a span.
+func (s *sim) begin(c *simCapture, key simKey, ts uint64) {
 	s.counts.Begins++
+	if key.to-key.from < s.cells {
+		s.counts.Pieces++
+	}
 	for _, other := range s.captures {
-		if other != c && other.holds(table) {
-			s.fail("table %d begins on %s while %s holds it", table, c.id, other.id)
+		if other != c && other.holds(key) {
+			s.fail("%v begins on %s while %s holds it", key, c.id, other.id)
 		}
 	}
-	if ts > s.delivered[table] && s.dropped[table] == 0 {
-		s.fail("table %d begins on %s at %d, but its rows after %d are not delivered", table, c.id, ts, s.delivered[table])
+	for _, delivered := range s.of(key) {
+		if ts > delivered && s.dropped[key.table] == 0 {
+			s.fail("%v begins on %s at %d, but its rows after %d are not delivered", key, c.id, ts, delivered)
+		}
 	}
 }
 
-// deliver is called when a capture has delivered the rows of a table in
+// deliver is called when a capture has delivered the rows of a span in
 // (from, to].
-func (s *sim) deliver(c *simCapture, table int64, from, to uint64) {
-	if from > s.delivered[table] {
-		s.fail("rows of table %d in (%d, %d] are lost on %s", table, s.delivered[table], from, c.id)
+func (s *sim) deliver(c *simCapture, key simKey, from, to uint64) {
+	cells := s.of(key)
+	for i, delivered := range cells {
+		if from > delivered {
+			s.fail("rows of %v in (%d, %d] are lost on %s", key, delivered, from, c.id)
+		}
+		cells[i] = max(delivered, to)
 	}
-	s.delivered[table] = max(s.delivered[table], to)
 }
 
 // unsettled says what is still wrong after the trouble; empty when nothing is.
@@ -322,29 +346,7 @@ func (s *sim) unsettled(calm uint64) string {
 	if len(r.arr.moves) > 0 || len(r.arr.plan) > 0 || !r.scheduled() {
 		return fmt.Sprintf("%d moves, %d planned, scheduled %t", len(r.arr.moves), len(r.arr.plan), r.scheduled())
 	}
-	if r.place.placed != len(s.tables) {
-		return fmt.Sprintf("%d of %d tables are placed", r.place.placed, len(s.tables))
-	}
-	least, most, total := math.MaxInt, 0, 0
-	for _, c := range s.captures {
-		n := 0
-		if c.alive && c.work != nil {
-			for id, span := range c.work.spans {
-				if span.prepared || span.leaving || span.after != nil || r.place.of(id) != c.id {
-					return fmt.Sprintf("table %d is not placed well on %s", id, c.id)
-				}
-				n++
-			}
-		}
-		if c.alive {
-			least, most = min(least, n), max(most, n)
-			total += n
-		}
-	}
-	if total != len(s.tables) || most-least > 1 {
-		return fmt.Sprintf("%d of %d tables run, from %d to %d on a capture", total, len(s.tables), least, most)
-	}
-	return ""
+	return s.uneven(r)
 }
 
 // describe tells what the owner knows, compared with what is.
@@ -364,13 +366,17 @@ func (s *sim) describe() string {
 		fmt.Fprintf(&b, "\n  work %s: connected %t, started %t, %d tables, last change %d, progress %v", id, w.conn != nil, w.started, f.run.place.count(id), w.lastChange, w.progress)
 	}
 	_, last := s.bound()
-	fmt.Fprintf(&b, "\n  table %d is placed on %q", last, f.run.place.of(int64(last)))
+	for _, n := range f.run.pieces.numbers(int64(last)) {
+		fmt.Fprintf(&b, "\n  %v is placed on %q", s.key(f.run.pieces.wire(n)), f.run.place.of(n))
+	}
 	for _, c := range s.captures {
 		fmt.Fprintf(&b, "\n  capture %s: alive %t, attached %t", c.id, c.alive, c.conn != nil)
-		if c.work != nil && c.work.spans[int64(last)] != nil {
-			fmt.Fprintf(&b, ", its span %+v", *c.work.spans[int64(last)])
-		}
 		if c.work != nil {
+			for _, key := range s.touching(simKey{int64(last), 0, s.cells}) {
+				if span := c.work.spans[key]; span != nil {
+					fmt.Fprintf(&b, ", its span %+v", *span)
+				}
+			}
 			fmt.Fprintf(&b, ", stopping %t, %d spans, applied %d, barrier %d", c.work.stopping, len(c.work.spans), c.work.applied, c.work.barrier)
 		}
 	}
@@ -578,7 +584,8 @@ func (k simSink) WriteDDL(ctx context.Context, ev *model.DDLEvent) error {
 		s.fail("DDL %d is executed behind %d", ev.CommitTs, s.executed)
 	}
 	s.executed = ev.CommitTs
-	for table, ts := range s.delivered {
+	for cell, ts := range s.delivered {
+		table := cell / s.cells
 		gone := s.dropped[table] != 0 && s.dropped[table] < ev.CommitTs
 		if !gone && s.created[table] < ev.CommitTs && ts != ev.CommitTs {
 			s.fail("table %d is delivered up to %d when the DDL of %d is executed; %s", table, ts, ev.CommitTs, s.describe())
@@ -612,7 +619,8 @@ func (k simSink) RecordSyncPoint(ctx context.Context, at uint64) error {
 	if s.executed > at {
 		s.fail("the DDL of %d is executed before the sync point %d", s.executed, at)
 	}
-	for table, ts := range s.delivered {
+	for cell, ts := range s.delivered {
+		table := cell / s.cells
 		gone := s.dropped[table] != 0 && s.dropped[table] <= at
 		if !gone && s.created[table] <= at && ts != at {
 			s.fail("table %d is delivered up to %d at the sync point %d; %s", table, ts, at, s.describe())

@@ -107,7 +107,7 @@ type simWork struct {
 	key      *peerpb.FeedKey
 	applied  uint64
 	barrier  uint64
-	spans    map[int64]*simSpan
+	spans    map[simKey]*simSpan
 	removed  []*peerpb.SpanStart
 	readied  []*peerpb.Span
 	stopping bool
@@ -118,9 +118,9 @@ type simWork struct {
 	busy    map[*simSpan]struct{}
 }
 
-// simSpan is a table at work.
+// simSpan is a span at work.
 type simSpan struct {
-	table      int64
+	key        simKey
 	start      uint64
 	checkpoint uint64
 	prepared   bool
@@ -180,12 +180,12 @@ func (c *simCapture) attach() {
 	hello := &peerpb.Hello{CaptureId: c.id, Liveness: int32(c.liveness)}
 	if c.work != nil {
 		report := c.feedReport()
-		for id, span := range c.work.spans {
+		for key, span := range c.work.spans {
 			for ; span != nil; span = span.after {
 				if span.prepared {
-					report.Prepared = append(report.Prepared, &peerpb.Span{TableId: id})
+					report.Prepared = append(report.Prepared, c.s.wire(key))
 				} else {
-					report.Held = append(report.Held, &peerpb.Span{TableId: id})
+					report.Held = append(report.Held, c.s.wire(key))
 				}
 			}
 		}
@@ -229,7 +229,7 @@ func (c *simCapture) start(o *peerpb.Order) {
 	if err := json.Unmarshal(o.Start, info); err != nil {
 		c.s.fail("start of a run: %v", err)
 	}
-	c.work = &simWork{key: o.Feed, spans: map[int64]*simSpan{}, busy: map[*simSpan]struct{}{}}
+	c.work = &simWork{key: o.Feed, spans: map[simKey]*simSpan{}, busy: map[*simSpan]struct{}{}}
 	c.steer(o)
 }
 
@@ -239,7 +239,7 @@ func (c *simCapture) steer(o *peerpb.Order) {
 		c.add(add)
 	}
 	for _, remove := range o.Remove {
-		c.remove(remove.TableId)
+		c.remove(c.s.key(remove))
 	}
 	w.barrier = max(w.barrier, o.BarrierTs)
 	w.applied = max(w.applied, o.Seq)
@@ -248,57 +248,57 @@ func (c *simCapture) steer(o *peerpb.Order) {
 	}
 }
 
-// later is a time in the near future that depends on nothing but the table and
+// later is a time in the near future that depends on nothing but the span and
 // the time: maps may be walked in any order.
-func (c *simCapture) later(table int64) time.Time {
-	mixed := uint64(table)*0x9e3779b97f4a7c15 + uint64(c.s.now.UnixNano())*0xbf58476d1ce4e5b9
+func (c *simCapture) later(key simKey) time.Time {
+	mixed := uint64(key.table*1000+int64(key.from))*0x9e3779b97f4a7c15 + uint64(c.s.now.UnixNano())*0xbf58476d1ce4e5b9
 	return c.s.now.Add(time.Duration((mixed ^ mixed>>29) % uint64(c.s.o.slowness)))
 }
 
 func (c *simCapture) add(add *peerpb.SpanStart) {
-	w, id := c.work, add.Span.TableId
-	old := w.spans[id]
+	w, key := c.work, c.s.key(add.Span)
+	old := w.spans[key]
 	if old != nil && !old.leaving {
 		if old.prepared && !add.Prepare {
 			if add.CheckpointTs < old.start {
-				c.s.fail("table %d was prepared on %s from %d on and cannot go on from %d", id, c.id, old.start, add.CheckpointTs)
+				c.s.fail("%v was prepared on %s from %d on and cannot go on from %d", key, c.id, old.start, add.CheckpointTs)
 			}
-			old.prepared, old.checkpoint, old.at = false, add.CheckpointTs, c.later(id)
+			old.prepared, old.checkpoint, old.at = false, add.CheckpointTs, c.later(key)
 			w.busy[old] = struct{}{}
-			c.s.begin(c, id, add.CheckpointTs)
+			c.s.begin(c, key, add.CheckpointTs)
 		}
 		return
 	}
-	span := &simSpan{table: id, start: add.CheckpointTs, checkpoint: add.CheckpointTs, prepared: add.Prepare, after: old, at: c.later(id)}
-	w.spans[id] = span
+	span := &simSpan{key: key, start: add.CheckpointTs, checkpoint: add.CheckpointTs, prepared: add.Prepare, after: old, at: c.later(key)}
+	w.spans[key] = span
 	w.busy[span] = struct{}{}
 	if !add.Prepare {
-		c.s.begin(c, id, add.CheckpointTs)
+		c.s.begin(c, key, add.CheckpointTs)
 	}
 }
 
-func (c *simCapture) remove(id int64) {
+func (c *simCapture) remove(key simKey) {
 	w := c.work
-	span := w.spans[id]
+	span := w.spans[key]
 	switch {
 	case span == nil:
-		w.removed = append(w.removed, &peerpb.SpanStart{Span: &peerpb.Span{TableId: id}})
+		w.removed = append(w.removed, &peerpb.SpanStart{Span: c.s.wire(key)})
 	case span.leaving:
 	case span.after != nil: // it never started
-		w.spans[id] = span.after
+		w.spans[key] = span.after
 		delete(w.busy, span)
 	default:
 		if _, ok := w.busy[span]; !ok && !span.prepared {
 			w.halt(span)
 		}
-		span.leaving, span.at = true, c.later(id)
+		span.leaving, span.at = true, c.later(key)
 		w.busy[span] = struct{}{}
 	}
 }
 
 func (c *simCapture) stop() {
 	if !c.work.stopping {
-		c.work.stopping, c.work.stopAt = true, c.later(0)
+		c.work.stopping, c.work.stopAt = true, c.later(simKey{})
 	}
 }
 
@@ -332,7 +332,7 @@ func (c *simCapture) deliver() {
 	limit := min(w.barrier, resolved, c.s.schema.resolved)
 	for _, span := range w.running {
 		if span.checkpoint < limit {
-			c.s.deliver(c, span.table, span.checkpoint, limit)
+			c.s.deliver(c, span.key, span.checkpoint, limit)
 			span.checkpoint = limit
 		}
 	}
@@ -344,9 +344,9 @@ func (c *simCapture) ripen(span *simSpan) {
 	switch {
 	case span.leaving:
 		delete(w.busy, span)
-		w.removed = append(w.removed, &peerpb.SpanStart{Span: &peerpb.Span{TableId: span.table}, CheckpointTs: span.checkpoint})
-		if next := w.spans[span.table]; next == span {
-			delete(w.spans, span.table)
+		w.removed = append(w.removed, &peerpb.SpanStart{Span: c.s.wire(span.key), CheckpointTs: span.checkpoint})
+		if next := w.spans[span.key]; next == span {
+			delete(w.spans, span.key)
 		} else {
 			next.after = nil
 		}
@@ -355,7 +355,7 @@ func (c *simCapture) ripen(span *simSpan) {
 		delete(w.busy, span)
 		if !span.told {
 			span.told = true
-			w.readied = append(w.readied, &peerpb.Span{TableId: span.table})
+			w.readied = append(w.readied, c.s.wire(span.key))
 		}
 	default:
 		delete(w.busy, span)
@@ -417,15 +417,17 @@ func (c *simCapture) report() {
 	c.conn.tell(simMessage{report: report})
 }
 
-// holds tells whether rows of a table may be written here. One that waits for
+// holds tells whether rows of a span may be written here. One that waits for
 // its predecessor of the same capture counts too.
-func (c *simCapture) holds(table int64) bool {
+func (c *simCapture) holds(key simKey) bool {
 	if !c.alive || c.work == nil {
 		return false
 	}
-	for span := c.work.spans[table]; span != nil; span = span.after {
-		if !span.prepared {
-			return true
+	for _, other := range c.s.touching(key) {
+		for span := c.work.spans[other]; span != nil; span = span.after {
+			if !span.prepared {
+				return true
+			}
 		}
 	}
 	return false

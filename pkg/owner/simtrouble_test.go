@@ -171,10 +171,11 @@ func (s *sim) stop(c *simCapture) {
 }
 
 func (s *sim) createTable() {
-	id := int64(len(s.delivered))
+	id := int64(len(s.created))
 	s.counts.DDLs++
 	ts := s.defineTables(append(slices.Clone(s.tables), table(id, fmt.Sprintf("t%d", id))))
-	s.delivered, s.created, s.dropped = append(s.delivered, ts), append(s.created, ts), append(s.dropped, 0)
+	s.delivered = append(s.delivered, slices.Repeat([]uint64{ts}, s.cells)...)
+	s.created, s.dropped = append(s.created, ts), append(s.dropped, 0)
 	s.schema.advance(s.ts, ddl(ts, createTable, "CREATE TABLE"))
 }
 
