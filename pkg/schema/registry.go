@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	cerrors "github.com/tidemark/tidemark/pkg/errors"
+	"github.com/tidemark/tidemark/pkg/model"
 	"github.com/tidemark/tidemark/pkg/upstream/changes"
 )
 
@@ -45,6 +46,10 @@ type Registry struct {
 	// loading is held by the one Acquire that loads a Store.
 	loading chan struct{}
 
+	// step is by how much a lease has to advance before it is looked at whether
+	// history can be forgotten: that takes a look at every lease of the Store.
+	step uint64
+
 	mu      sync.Mutex // guards what follows
 	stores  map[*Store]map[*Lease]struct{}
 	waiting map[*request]struct{}
@@ -56,13 +61,17 @@ type request struct {
 	err error // of a load that failed for every waiting request
 }
 
+// trimStep is how much history is kept for nobody. With hundreds of changefeeds
+// that advance several times a second it must not be looked for each time.
+const trimStep = 10 * time.Second
+
 // NewRegistry makes a registry without any Store yet.
 func NewRegistry(up Upstream, logger *zap.Logger) *Registry {
 	if logger == nil {
 		logger = zap.NewNop()
 	}
 	return &Registry{
-		up: up, logger: logger, loading: make(chan struct{}, 1),
+		up: up, logger: logger, loading: make(chan struct{}, 1), step: model.ComposeTSO(trimStep.Milliseconds(), 0),
 		stores: map[*Store]map[*Lease]struct{}{}, waiting: map[*request]struct{}{},
 	}
 }
@@ -180,7 +189,7 @@ func (r *Registry) earliest(req *request) uint64 {
 
 // lease makes a lease; the caller holds mu.
 func (r *Registry) lease(store *Store, ts uint64) *Lease {
-	l := &Lease{registry: r, store: store, ts: ts}
+	l := &Lease{registry: r, store: store, ts: ts, trimmed: ts}
 	r.stores[store][l] = struct{}{}
 	return l
 }
@@ -189,14 +198,16 @@ func (r *Registry) lease(store *Store, ts uint64) *Lease {
 type Lease struct {
 	registry *Registry
 	store    *Store
-	ts       uint64 // guarded by registry.mu
+	ts       uint64 // guarded by registry.mu, as trimmed
+	trimmed  uint64 // ts when the Store was last trimmed because of this lease
 }
 
 // Store is what the lease is on.
 func (l *Lease) Store() *Store { return l.store }
 
 // Advance says that the holder no longer needs history below ts. A smaller ts
-// than before, or one after Release, has no effect.
+// than before, or one after Release, has no effect. It is cheap: history is
+// forgotten from time to time only.
 func (l *Lease) Advance(ts uint64) {
 	r := l.registry
 	r.mu.Lock()
@@ -205,7 +216,10 @@ func (l *Lease) Advance(ts uint64) {
 		return
 	}
 	l.ts = ts
-	r.trim(l.store)
+	if ts >= l.trimmed+r.step {
+		l.trimmed = ts
+		r.trim(l.store)
+	}
 }
 
 // trim lets a Store forget what no lease needs; the caller holds mu.

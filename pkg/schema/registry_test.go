@@ -190,6 +190,7 @@ func TestTrim(t *testing.T) {
 	r := NewRegistry(u, nil)
 	one, err := r.Acquire(context.Background(), 100)
 	require.NoError(t, err)
+	r.step = 0
 	two, err := r.Acquire(context.Background(), 100)
 	require.NoError(t, err)
 	s := one.Store()
