@@ -28,7 +28,7 @@ type applier struct {
 type rowRef struct {
 	change *model.RawChange
 	keys   []uint64 // conflict keys
-	replay bool     // may have been delivered before
+	replay bool     // may have been delivered before, or is written as if
 	keeps  bool     // its old key belongs to another row by now
 }
 
@@ -87,7 +87,8 @@ func (a *applier) collect(jobs []*job, p *tablePlan, replay bool) {
 			}
 			keeps := j.keeps(i)
 			a.rows = append(a.rows, rowRef{
-				change: c, keys: j.keysOf(i), keeps: keeps, replay: replay || keeps || c.CommitTs <= j.replicateTs,
+				change: c, keys: j.keysOf(i), keeps: keeps,
+				replay: replay || keeps || j.part || c.CommitTs <= j.replicateTs,
 			})
 		}
 	}

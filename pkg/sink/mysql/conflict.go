@@ -18,7 +18,7 @@ type job struct {
 	replicateTs uint64
 	first       int   // position of the first row in the batch
 	kept        []int // rows of the batch whose old keys stay, see keptKeys
-	whole       bool  // holds all rows of its upstream transactions
+	part        bool  // of a transaction whose rows may take unique values from each other
 	worker      int
 	ticket      uint64
 	after       []position // what must be done before, on other workers
@@ -142,11 +142,13 @@ func (d *dispatcher) dispatch(all *job, b *model.RowBatch, moves []move, split b
 		}
 		// The rest of the transaction may be in the batch before or behind.
 		whole := (from > 0 || before != all.rows[0].CommitTs) && (to < len(all.rows) || b.LastOfTxn)
-		if split && to-from > d.maxRows {
-			to, whole = from+1, false
+		step := to - from
+		if split && step > d.maxRows {
+			step, whole = 1, false
 		}
-		d.deal(all, from, to, whole && !all.plan.globalKey)
-		from = to
+		for ; from < to; from += step {
+			d.deal(all, from, from+step, !whole && all.plan.exchanges)
+		}
 	}
 	d.closeJob()
 	if b.LastOfTxn {
@@ -159,18 +161,18 @@ func (d *dispatcher) dispatch(all *job, b *model.RowBatch, moves []move, split b
 func sameTxn(a, b *model.RawChange) bool { return a.CommitTs == b.CommitTs && a.StartTs == b.StartTs }
 
 // deal appends the rows of [from, to) to the open job, or opens another one.
-func (d *dispatcher) deal(all *job, from, to int, whole bool) {
+func (d *dispatcher) deal(all *job, from, to int, part bool) {
 	keys := all.keys[all.ends[from]:all.ends[to]]
 	chosen := d.choose(all.plan, to-from, keys)
 	j := d.open
-	if j == nil || j.worker != chosen || j.whole != whole || len(j.rows)+to-from > d.maxRows {
+	if j == nil || j.worker != chosen || j.part != part || len(j.rows)+to-from > d.maxRows {
 		d.closeJob()
 		w := d.workers[chosen]
 		w.lastTicket++
 		all.batch.left.Add(1)
 		j = &job{
 			batch: all.batch, plan: all.plan, keys: all.keys, replicateTs: all.replicateTs,
-			first: from, kept: all.kept, whole: whole, worker: chosen, ticket: w.lastTicket,
+			first: from, kept: all.kept, part: part, worker: chosen, ticket: w.lastTicket,
 			rows: all.rows[from:from], ends: all.ends[from : from+1],
 		}
 		d.open = j

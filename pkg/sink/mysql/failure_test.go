@@ -70,23 +70,36 @@ func TestTransactionErrors(t *testing.T) {
 	}
 }
 
-// TestPartOfTransaction has a unique key that is taken, in a row whose
-// transaction is not complete: mending could delete a row for good.
+// TestPartOfTransaction has rows whose transaction is not complete: where they
+// may take unique values from rows of the rest, all of them are written like
+// replays from the first on.
 func TestPartOfTransaction(t *testing.T) {
-	s, f := fakeSink(t, "", false)
-	f.answer = func(text string) error {
-		if strings.Contains(text, "INSERT") {
-			return &gomysql.MySQLError{Number: 1062}
-		}
-		return nil
+	const unique = "CREATE TABLE db.t (id INT PRIMARY KEY CLUSTERED, s VARCHAR(10), UNIQUE KEY (s))"
+	for name, tc := range map[string]struct {
+		ddl, query string
+		last       bool
+		want       string
+	}{
+		"whole":           {unique, "", true, "INSERT"},
+		"cut":             {unique, "", false, "REPLACE"},
+		"split":           {unique, "max-txn-row=1", true, "REPLACE"},
+		"only one key":    {simple, "", false, "INSERT"},
+		"another row key": {"CREATE TABLE db.t (id INT PRIMARY KEY NONCLUSTERED, s VARCHAR(10))", "", false, "REPLACE"},
+		"no key":          {"CREATE TABLE db.t (id INT, s VARCHAR(10))", "force=1", false, "INSERT"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, f := fakeSink(t, tc.query, false)
+			u := newTable(t, 100, tc.ddl)
+			done := make(chan error, 1)
+			require.NoError(t, s.Write(t.Context(), &model.RowBatch{
+				TableID: 100, Table: u.table, LastOfTxn: tc.last, Done: func(err error) { done <- err },
+				Rows: []model.RawChange{u.change(10, 1, nil, row(1, "a")), u.change(10, 2, nil, row(2, "b"))},
+			}))
+			require.NoError(t, acked(t, done))
+			require.Contains(t, strings.Join(f.sent(), "\n"), tc.want+" INTO")
+			require.NotContains(t, strings.Join(f.sent(), "\n"), map[string]string{"INSERT": "REPLACE", "REPLACE": "INSERT"}[tc.want])
+		})
 	}
-	u := newTable(t, 100, simple)
-	done := make(chan error, 1)
-	require.NoError(t, s.Write(t.Context(), &model.RowBatch{
-		TableID: 100, Table: u.table, Rows: []model.RawChange{u.change(10, 0, nil, row(1, "a"))},
-		Done: func(err error) { done <- err },
-	}))
-	require.Equal(t, errors.ErrMySQLDuplicateEntry.Text(), errors.CodeOf(acked(t, done)))
 }
 
 // TestStatusInTrouble looks at the status while rows are retried, and closes.

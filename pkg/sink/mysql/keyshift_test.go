@@ -21,6 +21,8 @@ func TestShiftedKeys(t *testing.T) {
 		"single rows":   {"batch-dml-enable=false", 100, rows},
 		"safe mode":     {"safe-mode=true", 0, rows},
 		"live":          {"", 0, rows},
+		"live and cut":  {"", 0, 2},
+		"live, split":   {"max-txn-row=2&worker-count=3", 0, rows},
 		"whole":         {"max-txn-row=2&worker-count=3&transaction-atomicity=table", 100, rows},
 		"split":         {"max-txn-row=2&worker-count=3", 100, rows},
 		"row by row":    {"max-txn-row=1&worker-count=3", 100, rows},

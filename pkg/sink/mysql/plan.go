@@ -44,6 +44,11 @@ type tablePlan struct {
 	// transaction come in different batches.
 	globalKey bool
 
+	// exchanges says that rows of one transaction may take unique values from
+	// each other, in an order that single statements cannot follow. A part of
+	// such a transaction is written like replays.
+	exchanges bool
+
 	conflict conflictMode
 }
 
@@ -105,6 +110,7 @@ func newTablePlan(t *model.Table, jsonType bool) *tablePlan {
 	p.rawKey = p.hasKey && clustered && !prefixed(t) && !slices.ContainsFunc(t.HandleKey, func(i int) bool {
 		return collate.IsCICollation(p.cols[i].collation)
 	})
+	p.exchanges = !p.globalKey && !(p.rawKey && p.onlyKey) && (len(t.Indexes) > 0 || untrackedUnique(t))
 	switch {
 	case untrackedUnique(t) || (!p.hasKey && len(t.Indexes) == 0):
 		p.conflict = conflictTable

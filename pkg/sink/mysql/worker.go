@@ -180,9 +180,9 @@ func (w *worker) stop(jobs []*job, err error) {
 //
 // It may go on in the form of replays, which fits whatever is downstream: the
 // rows themselves after a connection was lost in the middle, or rows that
-// exchange unique values with each other in one upstream transaction. The
-// latter must all be there, since a REPLACE deletes the other row, and only
-// its own REPLACE brings it back.
+// exchange unique values with each other in one upstream transaction. All of
+// the latter take that form, here or as parts, since a REPLACE deletes the
+// other row, and only its own REPLACE brings it back.
 func (w *worker) apply(working, ctx context.Context, jobs []*job) error {
 	w.busySince.Store(time.Now().UnixNano())
 	defer w.busySince.Store(0)
@@ -199,7 +199,7 @@ func (w *worker) apply(working, ctx context.Context, jobs []*job) error {
 			return err // the rows themselves are bad
 		}
 		w.sink.metrics.RowErrors.Inc()
-		mend := !replay && wholeTxns(jobs) && (numberOf(err) == errDupEntry || w.txn.began && outcomeUnknown(err))
+		mend := !replay && mendable(jobs) && (numberOf(err) == errDupEntry || w.txn.began && outcomeUnknown(err))
 		replay = replay || mend
 		if try == dmlMaxTries || dmlFinal(err) && !mend {
 			return dmlError(err)
@@ -223,8 +223,10 @@ func (w *worker) apply(working, ctx context.Context, jobs []*job) error {
 	}
 }
 
-func wholeTxns(jobs []*job) bool {
-	return !slices.ContainsFunc(jobs, func(j *job) bool { return !j.whole })
+// mendable tells whether all rows that exchange unique values with those of
+// the jobs are among them, or come as replays anyway.
+func mendable(jobs []*job) bool {
+	return !slices.ContainsFunc(jobs, func(j *job) bool { return j.plan.globalKey })
 }
 
 // dmlError gives an error of a transaction its code.

@@ -2,7 +2,6 @@ package mysql
 
 import (
 	"context"
-	stderrors "errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -14,7 +13,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tidemark/tidemark/pkg/errors"
 	"github.com/tidemark/tidemark/pkg/model"
 	"github.com/tidemark/tidemark/pkg/sink"
 )
@@ -243,11 +241,7 @@ func TestRandomWorkload(t *testing.T) {
 				}
 				wg.Wait()
 				k.Close()
-				if err := k.broken(); !stderrors.Is(err, context.Canceled) {
-					// Rows that take unique values from each other, one of them in
-					// the next transaction of ours: what has been seen comes again.
-					require.Equal(t, errors.ErrMySQLDuplicateEntry.Text(), errors.CodeOf(err), err)
-				}
+				require.ErrorIs(t, k.broken(), context.Canceled, "also where rows took unique values from each other")
 			}
 			for i, s := range tables {
 				require.Equal(t, s.contents(), sorted(contents(t, db, fmt.Sprintf("SELECT * FROM sim.t%d", i))), s.ddl)
