@@ -45,6 +45,8 @@ The file of ` + "`--config`" + ` is TOML with the names of the first column; a n
 
 "unset" means that the parameter of the sink URI counts, and without one the default of the sink. Wherever a setting can be given in both, the URI wins.
 
+Settings *to come* belong to the sinks for files and for Pulsar and to the redo log, which this version does not have: they are read, checked and kept, and a changefeed that needs one of these is refused.
+
 The last column names the test in which changing the setting changes what happens, by its folder, its function and, after a slash, the case of it.
 `
 

@@ -56,6 +56,26 @@ func TestNoSettingIsLost(t *testing.T) {
 	require.Equal(t, full, got)
 }
 
+// TestDroppedKeys: what the API takes and does not keep, and what a file has
+// and the API does not.
+func TestDroppedKeys(t *testing.T) {
+	for key, text := range map[string]string{
+		"sql-mode":                  `{"sql_mode":"ANSI_QUOTES"}`,
+		"scheduler.region-per-span": `{"scheduler":{"region_per_span":7,"region_threshold":100000}}`,
+		"dispatcher":                `{"sink":{"dispatchers":[{"matcher":["a.*"],"dispatcher":"ts"}]}}`,
+	} {
+		t.Run(key, func(t *testing.T) {
+			c := defaults()
+			require.NoError(t, json.Unmarshal([]byte(text), &c))
+			want := config.DefaultReplicaConfig()
+			if key == "dispatcher" {
+				want.Sink.DispatchRules = []*config.DispatchRule{{Matcher: []string{"a.*"}}}
+			}
+			require.Equal(t, want, c.merged())
+		})
+	}
+}
+
 // TestKeyStyle: keys are snake_case but for the ones that are not.
 func TestKeyStyle(t *testing.T) {
 	full := &config.ReplicaConfig{}

@@ -180,6 +180,29 @@ func TestValidateAdjusts(t *testing.T) {
 	})
 }
 
+// TestPulsarOAuth: what a login needs, and what it does not.
+func TestPulsarOAuth(t *testing.T) {
+	for key, tc := range map[string]struct {
+		drop   func(*PulsarOAuth2)
+		needed bool
+	}{
+		"oauth2-issuer-url":  {func(o *PulsarOAuth2) { o.OAuth2IssuerURL = "" }, true},
+		"oauth2-audience":    {func(o *PulsarOAuth2) { o.OAuth2Audience = "" }, true},
+		"oauth2-private-key": {func(o *PulsarOAuth2) { o.OAuth2PrivateKey = "" }, true},
+		"oauth2-client-id":   {func(o *PulsarOAuth2) { o.OAuth2ClientID = "" }, true},
+		"oauth2-scope":       {func(o *PulsarOAuth2) { o.OAuth2Scope = "" }, false},
+	} {
+		t.Run(key, func(t *testing.T) {
+			c := DefaultReplicaConfig()
+			o := &PulsarOAuth2{OAuth2IssuerURL: "a", OAuth2Audience: "b", OAuth2PrivateKey: "c", OAuth2ClientID: "d", OAuth2Scope: "e"}
+			c.Sink.PulsarConfig = &PulsarConfig{OAuth2: o}
+			require.NoError(t, c.ValidateAndAdjust("pulsar://h/t?protocol=canal-json"))
+			tc.drop(o)
+			require.Equal(t, tc.needed, c.ValidateAndAdjust("pulsar://h/t?protocol=canal-json") != nil)
+		})
+	}
+}
+
 func TestSchemes(t *testing.T) {
 	for scheme, want := range map[string]SinkKind{
 		"blackhole": SinkBlackhole, "MySQL": SinkMySQL, "tidb+ssl": SinkMySQL, "kafka+ssl": SinkKafka,

@@ -36,6 +36,25 @@ func TestStartBeforeGCFails(t *testing.T) {
 	require.True(t, errors.IsGCFastFailCode(c.stored().Info.Error.Code))
 }
 
+// TestCheckGCSafePoint: a changefeed holds its data with a safe point of its own
+// when it begins, instead of the one of whoever created it, unless it is told
+// not to.
+func TestCheckGCSafePoint(t *testing.T) {
+	const creating, own = "ticdc-default-1-creating-default_f", "ticdc-default-1-initializing-default_f"
+	for check, service := range map[bool]string{true: own, false: creating} {
+		c := newCluster(t, newFakeSchema(200, table(1, "a")))
+		c.upstream.safe[creating] = 99
+		c.startOwner(c.addCapture("c-a"))
+		c.create(func(i *etcdmeta.ChangefeedInfo) { i.Config.CheckGCSafePoint = check })
+		c.waitCheckpoint(200)
+		eventually(t, "safe points", func() bool {
+			services := c.upstream.services()
+			return len(services) == 2 && services[0] == "ticdc-default-1" && services[1] == service
+		})
+		c.stopOwner()
+	}
+}
+
 func TestStale(t *testing.T) {
 	hour := uint64(3600*1000) << 18
 	tests := []struct {

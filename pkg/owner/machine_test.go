@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidemark/tidemark/pkg/errors"
+	"github.com/tidemark/tidemark/pkg/etcdmeta"
 	"github.com/tidemark/tidemark/pkg/model"
 )
 
@@ -112,6 +113,37 @@ func TestBackoff(t *testing.T) {
 	require.True(t, ok)
 	require.Equal(t, model.StatePending, m.onError(state, e, now))
 	require.Equal(t, now, m.retryAt)
+}
+
+// TestErrorStuckDuration: a changefeed is given up after as long as it is told,
+// and a changed time counts from the next error on.
+func TestErrorStuckDuration(t *testing.T) {
+	half, hour := 30*time.Minute, time.Hour
+	c := newCluster(t, newFakeSchema(200, table(1, "a")))
+	c.startOwner(c.addCapture("c-a"))
+	c.create(func(i *etcdmeta.ChangefeedInfo) { i.Config.ChangefeedErrorStuckDuration = &half })
+	c.waitCheckpoint(200)
+	// stateAfter is what an error leads to some time after another one.
+	stateAfter := func(between time.Duration) (state model.FeedState) {
+		read := make(chan struct{})
+		f := c.owner.all()[0]
+		f.post(func() {
+			defer close(read)
+			m, e, now := f.machine, coded(errors.ErrMySQLTxnError), time.Unix(1000, 0)
+			m.endSeries()
+			m.onError(model.StateNormal, e, now)
+			state = m.onError(model.StateWarning, e, now.Add(between))
+		})
+		<-read
+		return state
+	}
+	require.Equal(t, model.StatePending, stateAfter(20*time.Minute))
+	require.Equal(t, model.StateFailed, stateAfter(40*time.Minute))
+	info := c.stored().Info
+	info.Config.ChangefeedErrorStuckDuration = &hour
+	require.NoError(t, c.meta.PutInfo(t.Context(), info))
+	eventually(t, "the longer time", func() bool { return stateAfter(40*time.Minute) == model.StatePending })
+	require.Equal(t, model.StateFailed, stateAfter(61*time.Minute))
 }
 
 func TestJitterStaysNear(t *testing.T) {

@@ -231,3 +231,19 @@ func TestKeys(t *testing.T) {
 		})
 	}
 }
+
+// TestKeysWithoutEffect: with these a cluster sees the same as without.
+func TestKeysWithoutEffect(t *testing.T) {
+	plain := play(t, "protocol=open-protocol", "").String()
+	require.Contains(t, plain, "messages 5,")
+	for key, file := range map[string]string{
+		"enable-table-monitor":   "enable-table-monitor = true",
+		"sql-mode":               "sql-mode = 'ANSI_QUOTES'",
+		"enable-kafka-sink-v2":   "[sink]\nenable-kafka-sink-v2 = true",
+		"advance-timeout-in-sec": "[sink]\nadvance-timeout-in-sec = 1",
+	} {
+		t.Run(key, func(t *testing.T) {
+			require.Equal(t, plain, play(t, "protocol=open-protocol", file).String())
+		})
+	}
+}
