@@ -6,28 +6,34 @@ import "sync"
 // for the smallest quotas.
 const minScanBudget = 16 << 20
 
+// memory is what admission has to keep within; a *sorter.Feed.
+type memory interface {
+	Held() int64  // bytes in memory
+	Lent() int64  // those of them that are with the sink
+	Quota() int64 // what Held should not exceed
+	// BeginScan asks for a part of what all changefeeds share; false: not now.
+	BeginScan(bytes int64) bool
+	// EndScan gives the part back.
+	EndScan(bytes int64)
+}
+
 // admission paces the scans of history. Nothing that a span's scan brings can
 // be delivered before all of it is there, so no more spans are scanned at a time
 // than memory should pay for. How many that are depends on what the last ones
 // brought: a thousand idle tables start at once, big ones one after the other,
-// and the first one alone.
+// and the first one alone. What other changefeeds do counts too.
 type admission struct {
-	held   func() int64 // bytes in memory
-	lent   func() int64 // those of them that are with the sink
-	quota  int64
+	memory memory
 	budget int64
 
 	mu       sync.Mutex
-	scanning map[*span]struct{}
-	known    bool  // a scan has ended
-	guess    int64 // bytes that one scan brings, by those that have ended
+	scanning map[*span]int64 // and what each was expected to bring
+	known    bool            // a scan has ended
+	guess    int64           // bytes that one scan brings, by those that have ended
 }
 
-func newAdmission(held, lent func() int64, quota int64) *admission {
-	return &admission{
-		held: held, lent: lent, quota: quota, budget: max(minScanBudget, quota/64),
-		scanning: map[*span]struct{}{},
-	}
+func newAdmission(m memory) *admission {
+	return &admission{memory: m, budget: max(minScanBudget, m.Quota()/64), scanning: map[*span]int64{}}
 }
 
 // admit tells whether the span may read its history now. While the sink is at
@@ -36,17 +42,20 @@ func newAdmission(held, lent func() int64, quota int64) *admission {
 func (a *admission) admit(s *span) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	need, room, n := a.held(), a.quota, int64(len(a.scanning))
-	if n > 0 || a.lent() > 0 {
+	if _, ok := a.scanning[s]; ok {
+		return true
+	}
+	need, room, n := a.memory.Held(), a.memory.Quota(), int64(len(a.scanning))
+	if n > 0 || a.memory.Lent() > 0 {
 		room = a.budget
 	}
 	if n > 0 {
 		need += (n + 1) * a.guess
 	}
-	if need > room || n > 0 && !a.known {
+	if need > room || n > 0 && !a.known || !a.memory.BeginScan(a.guess) {
 		return false
 	}
-	a.scanning[s] = struct{}{}
+	a.scanning[s] = a.guess
 	return true
 }
 
@@ -54,8 +63,7 @@ func (a *admission) admit(s *span) bool {
 func (a *admission) ended(s *span, bytes int64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if _, ok := a.scanning[s]; ok {
-		delete(a.scanning, s)
+	if a.drop(s) {
 		if !a.known {
 			a.known, a.guess = true, bytes
 			return
@@ -68,5 +76,24 @@ func (a *admission) ended(s *span, bytes int64) {
 func (a *admission) forget(s *span) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	delete(a.scanning, s)
+	a.drop(s)
+}
+
+// drop returns false for a span that is not being scanned. admission.mu is held.
+func (a *admission) drop(s *span) bool {
+	expected, ok := a.scanning[s]
+	if ok {
+		delete(a.scanning, s)
+		a.memory.EndScan(expected)
+	}
+	return ok
+}
+
+// close gives up all scans.
+func (a *admission) close() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for s := range a.scanning {
+		a.drop(s)
+	}
 }

@@ -97,7 +97,6 @@ type Options struct {
 	Logger     *zap.Logger           // nil logs nothing
 	Registerer prometheus.Registerer // nil registers nothing
 	Now        func() time.Time      // wall clock; nil: time.Now
-	Workers    int                   // goroutines that write to the sink: 4
 	StallAfter time.Duration         // how long a checkpoint must stand still before Progress says why: 3 s
 }
 

@@ -3,6 +3,7 @@ package processor
 import (
 	"context"
 	"sort"
+	"sync"
 	"sync/atomic"
 
 	"github.com/tidemark/tidemark/pkg/errors"
@@ -16,32 +17,49 @@ const (
 
 	// burst is how many batches of a span go out before other spans get a turn.
 	burst = 16
-
-	// minInFlight and maxInFlight bound what a sink holds, in bytes; between
-	// them it is a quarter of the quota.
-	minInFlight = 2 << 20
-	maxInFlight = 32 << 20
 )
+
+// emitters are the goroutines that emit spans. They start when there is work
+// for them, up to the number that the changefeed wants. Processor.mu guards all.
+type emitters struct {
+	ctx     context.Context // of the run
+	queue   []*span
+	queued  sync.Cond
+	most    int
+	running int
+	idle    int // of those running
+}
+
+func (e *emitters) init(mu sync.Locker, most int) { e.queued.L, e.most = mu, most }
 
 // enqueue hands a span to the emit workers. Processor.mu is held.
 func (p *Processor) enqueue(s *span) {
-	p.queue = append(p.queue, s)
-	p.queued.Signal()
+	e := &p.emitters
+	e.queue = append(e.queue, s)
+	if len(e.queue) > e.idle && e.running < e.most && !p.stopped {
+		e.running++
+		p.tasks.Go(func() { p.emitSpans(e.ctx) })
+		return
+	}
+	e.queued.Signal()
 }
 
 // dequeue waits for a span to emit; nil when the run is over.
 func (p *Processor) dequeue() *span {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for len(p.queue) == 0 && !p.stopped {
-		p.queued.Wait()
+	e := &p.emitters
+	for len(e.queue) == 0 && !p.stopped {
+		e.idle++
+		e.queued.Wait()
+		e.idle--
 	}
 	if p.stopped {
 		return nil
 	}
-	s := p.queue[0]
-	p.queue[0] = nil
-	p.queue = p.queue[1:]
+	s := e.queue[0]
+	e.queue[0] = nil
+	e.queue = e.queue[1:]
 	return s
 }
 
@@ -70,17 +88,17 @@ func (p *Processor) emit(ctx context.Context, s *span, filter RowFilter) error {
 		if !ok {
 			return nil
 		}
-		b, err := s.rows.Next(target, p.limits)
+		l, err := p.next(ctx, s, target)
 		if err != nil {
 			return err
 		}
-		if b == nil {
+		if l == nil {
 			if p.reached(s, target) {
 				return nil
 			}
 			continue
 		}
-		if err := p.deliver(ctx, s, b, filter); err != nil {
+		if err := p.deliver(ctx, s, l, filter); err != nil {
 			return err
 		}
 	}
@@ -122,10 +140,10 @@ func (p *Processor) reached(s *span, target uint64) bool {
 // lot is the memory of one batch of the sorter, shared by the flights that it
 // was cut into.
 type lot struct {
-	p     *Processor
-	batch *sorter.Batch
-	bytes int64
-	refs  atomic.Int32
+	batch  *sorter.Batch
+	room   *room
+	weight int64
+	refs   atomic.Int32
 }
 
 func (l *lot) free() {
@@ -133,7 +151,31 @@ func (l *lot) free() {
 		return
 	}
 	l.batch.Release()
-	l.p.room.Release(l.bytes)
+	l.room.leave(l.weight)
+}
+
+// next takes a batch out of the span's buffer, nil when none is left. It waits
+// while too much is on its way to the sink: what stays in the buffer meanwhile
+// can still go to disk.
+func (p *Processor) next(ctx context.Context, s *span, upTo uint64) (*lot, error) {
+	limits := p.limits
+	limits.Bytes = min(limits.Bytes, p.room.size())
+	weight, err := p.room.enter(ctx, limits.Bytes)
+	if err != nil {
+		return nil, err
+	}
+	b, err := s.rows.Next(upTo, limits)
+	if b == nil {
+		p.room.leave(weight)
+		return nil, err
+	}
+	if weight, err = p.room.fit(ctx, weight, b.Bytes); err != nil {
+		b.Release()
+		return nil, err
+	}
+	l := &lot{batch: b, room: p.room, weight: weight}
+	l.refs.Store(1)
+	return l, nil
 }
 
 // flight is a batch on its way through the sink.
@@ -173,15 +215,10 @@ func (f *flight) done(err error) {
 }
 
 // deliver hands the rows to the sink, filtered and cut where the table's
-// version changes. It waits while too much is on its way.
-func (p *Processor) deliver(ctx context.Context, s *span, b *sorter.Batch, filter RowFilter) error {
-	l := &lot{p: p, batch: b, bytes: min(b.Bytes, p.roomSize)}
-	l.refs.Store(1)
-	if err := p.room.Acquire(ctx, l.bytes); err != nil {
-		b.Release()
-		return err
-	}
+// version changes.
+func (p *Processor) deliver(ctx context.Context, s *span, l *lot, filter RowFilter) error {
 	defer l.free()
+	b := l.batch
 	p.metrics.sortedRows.Add(float64(len(b.Rows)))
 	rows := b.Rows
 	if s.skip >= b.Rows[0].CommitTs {

@@ -271,30 +271,42 @@ type rig struct {
 func newRig(t testing.TB, change ...func(*Options)) *rig {
 	t.Helper()
 	up, snk := newFakeUpstream(), newFakeSink()
-	engine, err := sorter.Open(sorter.Config{Dir: filepath.Join(t.TempDir(), "0000")})
-	require.NoError(t, err)
 	o := Options{
 		ID: tmodel.DefaultChangefeedID("test"), Config: &config.ReplicaConfig{MemoryQuota: 1 << 30},
-		SinkURI: "blackhole://", Changes: up, Schemas: up, Clock: up, Sorter: engine,
+		SinkURI: "blackhole://", Changes: up, Schemas: up, Clock: up,
 		NewSink:    func(context.Context) (sink.Sink, error) { return snk, nil },
 		Registerer: prometheus.NewRegistry(), StallAfter: 10 * time.Millisecond,
 	}
 	for _, c := range change {
 		c(&o)
 	}
+	if o.Sorter == nil {
+		o.Sorter = openEngine(t, sorter.Config{})
+	}
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &rig{Processor: New(o), t: t, up: up, sink: snk, engine: engine, cancel: cancel, result: make(chan error, 1)}
+	r := &rig{Processor: New(o), t: t, up: up, sink: snk, engine: o.Sorter, cancel: cancel, result: make(chan error, 1)}
 	go func() { r.result <- r.Run(ctx) }()
 	t.Cleanup(func() {
 		r.stop()
-		require.Zero(t, engine.Held(), "memory is given back")
-		require.Zero(t, engine.OnDisk(), "disk is given back")
-		require.NoError(t, engine.Close())
 		require.Zero(t, up.leases)
 		require.Empty(t, up.subs)
 		require.Zero(t, snk.late, "nothing is written after Close")
 	})
 	return r
+}
+
+// openEngine opens a sorter that must hold nothing when the test ends.
+func openEngine(t testing.TB, cfg sorter.Config) *sorter.Engine {
+	t.Helper()
+	cfg.Dir = filepath.Join(t.TempDir(), "0000")
+	e, err := sorter.Open(cfg)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		require.Zero(t, e.Held(), "memory is given back")
+		require.Zero(t, e.OnDisk(), "disk is given back")
+		require.NoError(t, e.Close())
+	})
+	return e
 }
 
 // stop ends the run and returns its result.

@@ -15,6 +15,7 @@ type metrics struct {
 	sortedRows prometheus.Counter
 	syncedRows prometheus.Counter
 	exits      prometheus.Counter
+	putOff     prometheus.Counter
 	tables     prometheus.Gauge
 	memory     prometheus.Gauge
 
@@ -27,6 +28,7 @@ func newMetrics(r prometheus.Registerer, id model.ChangefeedID) *metrics {
 	m.pulledRows = m.counter(r, "puller", "txn_collect_event_count", "Events received from the stores.", feed, "type", id, "kv")
 	m.sortedRows = m.counter(r, "sorter", "output_event_count", "Events that left the sorter.", feed, "type", id, "kv")
 	m.syncedRows = m.counter(r, "sink", "table_sink_total_rows_count", "Rows that are durable downstream.", feed, "", id, "")
+	m.putOff = m.counter(r, "processor", "scans_put_off_count", "Tables whose history had to wait for memory.", feed, "", id, "")
 	m.exits = m.counter(r, "processor", "exit_with_error_count", "Runs that ended with an error.", feed, "", id, "")
 	m.forget = m.forget[:len(m.forget)-1] // counts over all runs
 	m.tables = m.gauge(r, "num_of_tables", "Tables that are replicated here.", feed, id)

@@ -7,14 +7,12 @@ import (
 	"sync/atomic"
 	"time"
 
-	"go.uber.org/zap"
-	"golang.org/x/sync/semaphore"
-
 	"github.com/tidemark/tidemark/pkg/config"
 	"github.com/tidemark/tidemark/pkg/errors"
 	"github.com/tidemark/tidemark/pkg/model"
 	"github.com/tidemark/tidemark/pkg/sink"
 	"github.com/tidemark/tidemark/pkg/sorter"
+	"go.uber.org/zap"
 )
 
 // Processor runs one changefeed on this capture.
@@ -22,7 +20,7 @@ import (
 // Three kinds of goroutines share the work. Streams call the spans' OnRows and
 // OnResolved, which buffer and mark. One loop, woken by marks, decides how far
 // each span may go and hands those with rows to the emit workers, which sort,
-// cut batches and write to the sink. Acknowledgements mark the span again, and
+// filter, cut batches and write to the sink. Acknowledgements mark the span again, and
 // the loop moves the checkpoint.
 type Processor struct {
 	o      Options
@@ -40,8 +38,9 @@ type Processor struct {
 	metrics   *metrics
 	feed      *sorter.Feed
 	admission *admission
-	room      *semaphore.Weighted // bytes on their way to the sink
-	roomSize  int64
+	room      *room
+
+	tasks sync.WaitGroup // of Run
 
 	markMu sync.Mutex
 	marked []*span // resolved or acknowledged since the last round
@@ -68,8 +67,7 @@ type Processor struct {
 	limit       uint64 // min of barrier, schemaTs and target-ts
 	removed     []SpanStart
 	readied     []model.Span // prepared spans that became ready
-	queue       []*span      // to be emitted
-	queued      sync.Cond
+	emitters    emitters
 	stopped     bool
 	trouble     string // what keeps spans from starting
 	told        timestamps
@@ -83,9 +81,6 @@ func New(o Options) *Processor {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
-	}
-	if o.Workers == 0 {
-		o.Workers = defaultWorkers
 	}
 	if o.StallAfter == 0 {
 		o.StallAfter = defaultStallAfter
@@ -105,7 +100,7 @@ func New(o Options) *Processor {
 		leaving: map[*span]struct{}{}, prepared: map[*span]struct{}{},
 		movedAt: o.Now(),
 	}
-	p.queued.L = &p.mu
+	p.emitters.init(&p.mu, workersOf(o.Config))
 	p.checkpoints = minHeap{
 		place: func(s *span) *int { return &s.checkpointPlace },
 		ts:    func(s *span) uint64 { return s.checkpoint },
@@ -285,6 +280,14 @@ func notify(ch chan struct{}) {
 	case ch <- struct{}{}:
 	default:
 	}
+}
+
+// workersOf is how many spans may be emitted at once.
+func workersOf(c *config.ReplicaConfig) int {
+	if c.Mounter != nil && c.Mounter.WorkerNum > 0 {
+		return c.Mounter.WorkerNum
+	}
+	return config.DefaultMounterConfig().WorkerNum
 }
 
 // wholeTxns tells whether transactions must not be cut. The address wins over

@@ -66,7 +66,7 @@ func (p *Processor) stall() *model.Stall {
 	case s.state == spanLeaving:
 		st.Reason, st.Detail = model.StallScheduling, fmt.Sprintf("table %d is being removed", s.span.TableID)
 	case s.pulled <= s.checkpoint:
-		pullStall(s, st)
+		p.pullStall(s, st)
 	default:
 		p.limitStall(st)
 	}
@@ -101,7 +101,7 @@ func (p *Processor) sinkStall(s *span, st *model.Stall) {
 }
 
 // pullStall is about a span that gets no resolved-ts.
-func pullStall(s *span, st *model.Stall) {
+func (p *Processor) pullStall(s *span, st *model.Stall) {
 	status := s.sub.Status()
 	st.Reason = reasonOf(status.Reason)
 	st.Detail = fmt.Sprintf("table %d: %s", s.span.TableID, status.Reason)
@@ -117,6 +117,18 @@ func pullStall(s *span, st *model.Stall) {
 	if status.Detail != "" {
 		st.Detail += ": " + status.Detail
 	}
+	if status.Reason == changes.ReasonQueued && s.putOff.Load() {
+		st.Detail += ", waits for memory: " + p.memoryInUse()
+	}
+}
+
+// memoryInUse tells what rows in memory take and may take.
+func (p *Processor) memoryInUse() string {
+	text := fmt.Sprintf("%d of %d MiB in use", p.feed.Held()>>20, p.feed.Quota()>>20)
+	if limit := p.o.Sorter.MemoryLimit(); limit > 0 {
+		text += fmt.Sprintf(", by all changefeeds %d of %d MiB", p.o.Sorter.Held()>>20, limit>>20)
+	}
+	return text
 }
 
 func reasonOf(r changes.Reason) string {

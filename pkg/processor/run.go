@@ -3,18 +3,14 @@ package processor
 import (
 	"context"
 	"slices"
-	"sync"
 	"time"
-
-	"go.uber.org/zap"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/tidemark/tidemark/pkg/model"
 	"github.com/tidemark/tidemark/pkg/upstream/changes"
+	"go.uber.org/zap"
 )
 
 const (
-	defaultWorkers    = 4
 	defaultStallAfter = 3 * time.Second
 
 	// roundGap is the least time between two rounds. Thousands of idle spans
@@ -40,18 +36,15 @@ func (p *Processor) Run(parent context.Context) error {
 	p.open()
 	defer p.metrics.close()
 
-	var tasks sync.WaitGroup
 	err := p.connect(ctx)
 	if err == nil {
-		tasks.Go(func() { p.startSpans(ctx) })
-		tasks.Go(func() { p.closeSpans(ctx) })
-		for range p.o.Workers {
-			tasks.Go(func() { p.emitSpans(ctx) })
-		}
+		p.emitters.ctx = ctx
+		p.tasks.Go(func() { p.startSpans(ctx) })
+		p.tasks.Go(func() { p.closeSpans(ctx) })
 		err = p.loop(ctx)
 	}
 	cancel()
-	p.shut(&tasks)
+	p.shut()
 	if parent.Err() != nil {
 		p.logger.Info("processor has ended")
 		return nil
@@ -64,9 +57,8 @@ func (p *Processor) Run(parent context.Context) error {
 func (p *Processor) open() {
 	p.metrics = newMetrics(p.o.Registerer, p.o.ID)
 	p.feed = p.o.Sorter.NewFeed(p.o.Config.MemoryQuota)
-	p.admission = newAdmission(p.feed.Held, p.feed.Lent, p.feed.Quota())
-	p.roomSize = min(max(p.feed.Quota()/4, minInFlight), maxInFlight)
-	p.room = semaphore.NewWeighted(p.roomSize)
+	p.admission = newAdmission(p.feed)
+	p.room = newRoom(p.feed)
 }
 
 func (p *Processor) connect(ctx context.Context) error {
@@ -83,13 +75,13 @@ func (p *Processor) connect(ctx context.Context) error {
 
 // shut waits for everything that Run started. The order matters: first nobody
 // hands anything to the sink, then no rows come, then the sink finishes.
-func (p *Processor) shut(tasks *sync.WaitGroup) {
+func (p *Processor) shut() {
 	p.mu.Lock()
 	p.stopped = true
-	p.queued.Broadcast()
+	p.emitters.queued.Broadcast()
 	p.mu.Unlock()
 	p.feed.Close() // lets go who waits in OnRows, so that subscriptions can close
-	tasks.Wait()
+	p.tasks.Wait()
 
 	p.mu.Lock()
 	var subs []Subscription
@@ -108,6 +100,7 @@ func (p *Processor) shut(tasks *sync.WaitGroup) {
 	for _, sub := range subs {
 		sub.Close()
 	}
+	p.admission.close()
 	if sink != nil {
 		sink.Close()
 	}
@@ -309,8 +302,17 @@ func (p *Processor) subscribe(s *span, now uint64) {
 	bdr := p.o.Config.BDRMode
 	s.sub = p.o.Changes.Subscribe(changes.Options{
 		Span: s.span, StartTs: s.startTs, FilterLoop: bdr != nil && *bdr, Consumer: s,
-		Admit: func() bool { return p.admission.admit(s) },
+		Admit: func() bool { return p.admit(s) },
 	})
+}
+
+// admit tells whether the span may read its history now.
+func (p *Processor) admit(s *span) bool {
+	ok := p.admission.admit(s)
+	if before := s.putOff.Swap(!ok); !ok && !before {
+		p.metrics.putOff.Inc()
+	}
+	return ok
 }
 
 // ensureLease sees to it that the schema's history reaches down to ts.

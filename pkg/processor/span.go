@@ -37,6 +37,7 @@ type span struct {
 
 	resolved atomic.Uint64 // what the subscription told last
 	marked   atomic.Bool   // is in Processor.marked
+	putOff   atomic.Bool   // waits for memory before its history is read
 	acks     tracker
 	rows     *sorter.Span // set when running
 

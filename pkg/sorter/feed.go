@@ -1,6 +1,7 @@
 package sorter
 
 import (
+	"math"
 	"sync"
 	"sync/atomic"
 )
@@ -50,8 +51,26 @@ func (f *Feed) Lent() int64 { return f.lent.Load() }
 // Quota is the memory, in bytes, that the feed may hold.
 func (f *Feed) Quota() int64 { return f.quota }
 
-// OverQuota tells that rows are being written to disk to save memory.
-func (f *Feed) OverQuota() bool { return f.Held() > f.quota || f.engine.over() }
+// LendLimit is what the feed should have lent at most, in bytes, so that no
+// changefeed keeps others from lending: an equal share of what the process
+// has for that. It changes as changefeeds come and go.
+func (f *Feed) LendLimit() int64 {
+	b := f.engine.budget
+	if b.limit == 0 {
+		return math.MaxInt64
+	}
+	return max(b.share(b.limit/lendPart), 1)
+}
+
+// BeginScan asks whether the process has memory for a scan of history that is
+// expected to bring so many bytes. If it has, EndScan must follow with the
+// same number.
+func (f *Feed) BeginScan(bytes int64) bool {
+	return f.engine.budget.beginScan(bytes, f.buffered.Load())
+}
+
+// EndScan tells that a scan is over.
+func (f *Feed) EndScan(bytes int64) { f.engine.budget.endScan(bytes) }
 
 // Close drops all spans and releases whoever waits in Add. Batches may be
 // released later.
@@ -68,25 +87,20 @@ func (f *Feed) Close() {
 	f.engine.forget(f)
 }
 
-func (f *Feed) buffer(n int64) {
-	f.buffered.Add(n)
-	f.engine.held.Add(n)
-}
-
 func (f *Feed) unbuffer(n int64) {
 	f.buffered.Add(-n)
-	f.engine.held.Add(-n)
+	f.engine.budget.buffered.Add(-n)
 	f.engine.relief.signal()
 }
 
 func (f *Feed) lend(n int64) {
 	f.lent.Add(n)
-	f.engine.held.Add(n)
+	f.engine.budget.lend(n)
 }
 
 func (f *Feed) released(n int64) {
 	f.lent.Add(-n)
-	f.engine.held.Add(-n)
+	f.engine.budget.lent.Add(-n)
 	f.engine.relief.signal()
 }
 
@@ -95,14 +109,38 @@ func (f *Feed) fail(err error) {
 	f.engine.relief.broadcast()
 }
 
-// throttle starts spilling when the quota is exceeded and waits for it when it
-// is exceeded by far. The wait ends because everything that is waited for can
-// be spilled, and spilling waits for nobody.
+// reserve counts n bytes of rows that are about to be buffered. When the
+// process has no memory for them it waits until others went to disk. The wait
+// ends because everything that is waited for can be spilled, and spilling
+// waits for nobody. Rows for which even that makes no room are let in alone.
+func (f *Feed) reserve(n int64) {
+	b := f.engine.budget
+	if b.take(n) {
+		return
+	}
+	b.waits.Add(1)
+	b.waiting.Add(1)
+	defer b.waiting.Add(-1)
+	f.engine.wake()
+	taken := false
+	f.engine.relief.wait(func() bool {
+		taken = b.take(n)
+		return !taken && !f.closed.Load() && f.failed.Load() == nil && b.buffered.Load() > worthIt(b.limit)
+	})
+	if !taken {
+		b.force(n)
+	}
+}
+
+// throttle starts spilling when memory runs short and waits for it when the
+// quota is exceeded by far, which ends as it does in reserve.
 func (f *Feed) throttle() error {
-	if f.OverQuota() {
+	if f.Held() > f.quota || f.engine.budget.short() {
 		f.engine.wake()
+	}
+	if f.buffered.Load() > f.most() {
 		f.engine.relief.wait(func() bool {
-			return f.wayOver() && !f.closed.Load() && f.failed.Load() == nil
+			return f.buffered.Load() > f.most() && !f.closed.Load() && f.failed.Load() == nil
 		})
 	}
 	if err := f.failed.Load(); err != nil {
@@ -111,14 +149,8 @@ func (f *Feed) throttle() error {
 	return nil
 }
 
-func (f *Feed) wayOver() bool {
-	buffered := f.buffered.Load()
-	if buffered > f.quota+f.quota/4+hardSlack {
-		return true
-	}
-	limit := f.engine.cfg.MemoryLimit
-	return limit > 0 && buffered > hardSlack && f.engine.held.Load() > limit+limit/4+hardSlack
-}
+// most is how many bytes may be buffered before Add waits for the disk.
+func (f *Feed) most() int64 { return f.quota + f.quota/4 + hardSlack }
 
 // signal lets goroutines wait for a condition over atomics.
 type relief struct {

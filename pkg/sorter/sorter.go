@@ -22,8 +22,9 @@ type Config struct {
 	// Dir is where sorted runs go to, {data-dir}/tmp/sorter/0000. It is wiped
 	// when the engine is opened and created when first needed.
 	Dir string
-	// MemoryLimit bounds what all changefeeds of the process keep in memory,
-	// in bytes; 0 sets no bound beyond those of the changefeeds.
+	// MemoryLimit is what all changefeeds of the process together keep in
+	// memory, in bytes; 0 sets no bound beyond those of the changefeeds. Only
+	// rows that cannot be held in less may exceed it.
 	MemoryLimit int64
 	Logger      *zap.Logger           // nil logs nothing
 	Registerer  prometheus.Registerer // nil registers nothing
@@ -36,8 +37,9 @@ type Engine struct {
 	pools  pools
 	relief *relief
 
-	held     atomic.Int64 // bytes over all feeds
+	budget   *budget
 	disk     atomic.Int64 // bytes of files
+	spilled  atomic.Int64 // bytes of all files that were ever written
 	nextSpan atomic.Uint64
 	nextFile atomic.Uint64
 
@@ -61,7 +63,7 @@ func Open(cfg Config) (*Engine, error) {
 		return nil, fmt.Errorf("sorter: wipe the directory: %w", err)
 	}
 	e := &Engine{
-		cfg: cfg, relief: newRelief(), feeds: map[*Feed]struct{}{},
+		cfg: cfg, relief: newRelief(), budget: newBudget(cfg.MemoryLimit), feeds: map[*Feed]struct{}{},
 		wakeup: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	if err := e.register(cfg.Registerer); err != nil {
@@ -69,23 +71,6 @@ func Open(cfg Config) (*Engine, error) {
 	}
 	go e.spillLoop()
 	return e, nil
-}
-
-func (e *Engine) register(r prometheus.Registerer) error {
-	if r == nil {
-		return nil
-	}
-	gauge := func(name, help string, v *atomic.Int64) prometheus.Collector {
-		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Namespace: "ticdc", Subsystem: "sorter", Name: name, Help: help,
-			ConstLabels: prometheus.Labels{"id": "0"},
-		}, func() float64 { return float64(v.Load()) })
-	}
-	err := r.Register(gauge("in_memory_data_size_gauge", "Bytes of rows that are kept in memory.", &e.held))
-	if err != nil {
-		return err
-	}
-	return r.Register(gauge("on_disk_data_size_gauge", "Bytes of sorted runs on disk.", &e.disk))
 }
 
 // maxQuota keeps sums of quotas from overflowing.
@@ -97,17 +82,25 @@ func (e *Engine) NewFeed(quota uint64) *Feed {
 	e.mu.Lock()
 	e.feeds[f] = struct{}{}
 	e.mu.Unlock()
+	e.budget.join(1)
 	return f
 }
 
 func (e *Engine) forget(f *Feed) {
 	e.mu.Lock()
+	_, known := e.feeds[f]
 	delete(e.feeds, f)
 	e.mu.Unlock()
+	if known {
+		e.budget.join(-1)
+	}
 }
 
 // Held is the memory, in bytes, that all changefeeds hold.
-func (e *Engine) Held() int64 { return e.held.Load() }
+func (e *Engine) Held() int64 { return e.budget.held() }
+
+// MemoryLimit is the bound of Held, in bytes; 0 is none.
+func (e *Engine) MemoryLimit() int64 { return e.cfg.MemoryLimit }
 
 // OnDisk is the size, in bytes, of all runs.
 func (e *Engine) OnDisk() int64 { return e.disk.Load() }
@@ -119,8 +112,6 @@ func (e *Engine) Close() error {
 	<-e.done
 	return os.RemoveAll(e.cfg.Dir)
 }
-
-func (e *Engine) over() bool { return e.cfg.MemoryLimit > 0 && e.held.Load() > e.cfg.MemoryLimit }
 
 func (e *Engine) wake() {
 	select {

@@ -271,7 +271,7 @@ func TestQuotaIsKept(t *testing.T) {
 		limit int64
 	}{
 		{"quota", 1 << 20, 0},
-		{"process limit", math.MaxInt64, 1 << 20},
+		{"process limit", math.MaxInt64, 4 << 20},
 		{"tiny", 1, 0},
 	}
 	for _, test := range tests {
@@ -303,6 +303,9 @@ func TestQuotaIsKept(t *testing.T) {
 			}
 			wg.Wait()
 			require.Less(t, f.buffered.Load(), int64(hardSlack+(4<<20)))
+			if test.limit > 0 {
+				require.LessOrEqual(t, e.budget.peak.Load(), test.limit)
+			}
 			require.Positive(t, e.OnDisk())
 			for _, s := range all {
 				require.Len(t, drain(t, s, 2000, Limits{Rows: 1000, Bytes: 1 << 20}), writers*rowsPerWriter)

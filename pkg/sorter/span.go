@@ -34,8 +34,8 @@ type Span struct {
 	merge  *merge // set while rows are read from runs
 }
 
-// Add buffers rows. It blocks while the changefeed, or the process, is far over
-// its quota, until rows went to disk. It fails with ErrResolvedTsBroken for a
+// Add buffers rows. It blocks while the changefeed is far over its quota, or
+// the process has no memory left, until rows went to disk. It fails with ErrResolvedTsBroken for a
 // row with a CommitTs that Next was called for already, and when the disk
 // cannot be written.
 func (s *Span) Add(rows []model.RawChange) error {
@@ -48,16 +48,18 @@ func (s *Span) Add(rows []model.RawChange) error {
 		}
 		size += charge(&rows[i])
 	}
+	s.feed.reserve(size)
 	s.mu.Lock()
+	s.feed.buffered.Add(size)
 	if s.closed {
 		s.mu.Unlock()
+		s.feed.unbuffer(size)
 		return nil
 	}
 	s.append(rows)
 	s.rows.Add(int64(len(rows)))
 	s.bytes.Add(size)
 	s.added.Add(size)
-	s.feed.buffer(size)
 	s.mu.Unlock()
 	return s.feed.throttle()
 }

@@ -52,8 +52,8 @@ func (e *Engine) spillOnce() bool {
 			return true
 		}
 	}
-	limit := e.cfg.MemoryLimit
-	return e.over() && buffered > worthIt(limit) && e.spillFrom(feeds, e.held.Load()-limit/4*3)
+	b := e.budget
+	return b.short() && buffered > worthIt(b.limit) && e.spillFrom(feeds, b.excess())
 }
 
 // worthIt is what must be buffered for spilling to make a difference; the rest
@@ -77,7 +77,7 @@ func (e *Engine) spillFrom(feeds []*Feed, want int64) bool {
 		return false
 	}
 	e.cfg.Logger.Debug("rows went to disk", zap.Int("spans", len(victims)), zap.Int64("bytes", size),
-		zap.Duration("took", time.Since(start)), zap.Int64("held", e.held.Load()), zap.Int64("onDisk", e.disk.Load()))
+		zap.Duration("took", time.Since(start)), zap.Int64("held", e.Held()), zap.Int64("onDisk", e.disk.Load()))
 	return true
 }
 
@@ -161,4 +161,7 @@ func (e *Engine) spillSpans(spans []*Span) (int64, error) {
 	return file.size, nil
 }
 
-func (e *Engine) onDisk(n int64) { e.disk.Add(n) }
+func (e *Engine) onDisk(n int64) {
+	e.disk.Add(n)
+	e.spilled.Add(max(n, 0))
+}

@@ -5,6 +5,7 @@ package soak
 
 import (
 	"context"
+	"database/sql"
 	"os"
 	"strconv"
 	"testing"
@@ -22,12 +23,13 @@ const (
 	memoryLimit = 1 << 30   // of the server's process
 )
 
-// memoryChanges is how many row changes are caught up with: 5,000,000, or
-// what MEMORY_CHANGES says.
-func memoryChanges(t *testing.T) int {
-	text := os.Getenv("MEMORY_CHANGES")
+// changes is how many row changes are caught up with: what the variable says,
+// or else the default.
+func changes(t *testing.T, variable string, otherwise int) int {
+	t.Helper()
+	text := os.Getenv(variable)
 	if text == "" {
-		return 5_000_000
+		return otherwise
 	}
 	n, err := strconv.Atoi(text)
 	require.NoError(t, err)
@@ -53,12 +55,12 @@ func TestMemory(t *testing.T) {
 	db, err := up.OpenUp()
 	require.NoError(t, err)
 
-	load := workload.Bulk{Schema: "memory", Tables: 2, Changes: memoryChanges(t)}
+	load := workload.Bulk{Schema: "memory", Tables: 2, Changes: changes(t, "MEMORY_CHANGES", 5_000_000)}
 	startTs, err := cluster.TSO(ctx, db)
 	require.NoError(t, err)
 	begin := time.Now()
 	// The history must outlive the load: a paused changefeed holds GC back.
-	createPaused(ctx, t, server.API, "holder", "blackhole://", startTs)
+	createPaused(ctx, t, server.API, "holder", "blackhole://", startTs, memoryQuota)
 	require.NoError(t, load.Prepare(ctx, db))
 	require.NoError(t, load.Run(ctx, db))
 	endTs, err := cluster.TSO(ctx, db)
@@ -70,7 +72,7 @@ func TestMemory(t *testing.T) {
 		"mariadb":   "mysql://root@" + maria.Addr() + "/",
 	} {
 		t.Run(name, func(t *testing.T) {
-			createPaused(ctx, t, server.API, name, uri, startTs)
+			createPaused(ctx, t, server.API, name, uri, startTs, memoryQuota)
 			require.NoError(t, server.Stop())
 			require.NoError(t, server.Start(ctx))
 			require.NoError(t, server.ResetPeak())
@@ -83,15 +85,19 @@ func TestMemory(t *testing.T) {
 			require.Less(t, usage.PeakRSS, int64(memoryLimit))
 		})
 	}
-	requireRows(ctx, t, maria, load)
+	mariaDB, err := cluster.OpenMySQL(maria.Addr(), "root", "")
+	require.NoError(t, err)
+	requireRows(ctx, t, mariaDB, load)
 }
 
-func createPaused(ctx context.Context, t *testing.T, api *cluster.API, id, uri string, startTs uint64) {
+// createPaused makes a changefeed with a memory quota, 0 meaning the default,
+// and pauses it.
+func createPaused(ctx context.Context, t *testing.T, api *cluster.API, id, uri string, startTs, quota uint64) {
 	t.Helper()
 	require.NoError(t, api.Create(ctx, cluster.Feed{
 		ID: id, SinkURI: uri, StartTs: startTs,
 		ReplicaConfig: map[string]any{
-			"memory_quota": memoryQuota,
+			"memory_quota": quota,
 			"filter":       map[string]any{"rules": []string{"memory.*"}},
 		},
 	}))
@@ -99,10 +105,8 @@ func createPaused(ctx context.Context, t *testing.T, api *cluster.API, id, uri s
 }
 
 // requireRows holds the number of rows downstream against what the load leaves.
-func requireRows(ctx context.Context, t *testing.T, maria *mariadb.Server, load workload.Bulk) {
+func requireRows(ctx context.Context, t *testing.T, db *sql.DB, load workload.Bulk) {
 	t.Helper()
-	db, err := cluster.OpenMySQL(maria.Addr(), "root", "")
-	require.NoError(t, err)
 	for i := range load.Tables {
 		var n int
 		require.NoError(t, db.QueryRowContext(ctx, "SELECT COUNT(*) FROM "+load.Schema+"."+workload.TableName(i)).Scan(&n))

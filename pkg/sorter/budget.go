@@ -1,0 +1,122 @@
+package sorter
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// lendPart is the part of the memory limit, one over this, that may be lent
+// out in batches. The rest is for rows that wait and can go to disk. Keeping
+// the two apart lets both always go on: who waits for room to buffer waits for
+// the disk only, however long a sink stands still.
+const lendPart = 4
+
+// budget is the memory that all changefeeds of the process share. Without a
+// limit it only counts.
+type budget struct {
+	limit int64 // of both below; 0 is none
+
+	buffered atomic.Int64 // bytes of rows that could go to disk
+	lent     atomic.Int64 // bytes of batches that were not released
+	peak     atomic.Int64 // the most that both were
+	waiting  atomic.Int64 // who waits for rows to go to disk
+	waits    atomic.Int64 // times that somebody did
+	feeds    atomic.Int64
+
+	mu       sync.Mutex
+	scans    int   // of history, under way
+	expected int64 // bytes that they will bring
+}
+
+func newBudget(limit int64) *budget { return &budget{limit: limit} }
+
+// forBuffers is what buffered must not exceed, in bytes.
+func (b *budget) forBuffers() int64 { return b.limit - b.limit/lendPart }
+
+// high is from where on rows go to disk.
+func (b *budget) high() int64 { return b.forBuffers() / 4 * 3 }
+
+// short tells that rows should go to disk.
+func (b *budget) short() bool {
+	return b.limit > 0 && (b.buffered.Load() > b.high() || b.waiting.Load() > 0)
+}
+
+// excess is how many bytes should go to disk when memory is short: down to
+// half of what there is or, for rows that need more than that, as much as possible.
+func (b *budget) excess() int64 {
+	buffered := b.buffered.Load()
+	if more := buffered - b.forBuffers()/2; more > 0 {
+		return more
+	}
+	return buffered
+}
+
+func (b *budget) held() int64 { return b.buffered.Load() + b.lent.Load() }
+
+// share is what each changefeed may have lent out or, of the rest, buffered
+// when memory is short.
+func (b *budget) share(of int64) int64 { return of / max(b.feeds.Load(), 1) }
+
+func (b *budget) join(n int64) { b.feeds.Add(n) }
+
+// take counts rows that are to be buffered and returns false, counting
+// nothing, when they do not fit.
+func (b *budget) take(n int64) bool {
+	for {
+		now := b.buffered.Load()
+		if b.limit > 0 && now+n > b.forBuffers() {
+			return false
+		}
+		if b.buffered.CompareAndSwap(now, now+n) {
+			b.risen()
+			return true
+		}
+	}
+}
+
+// force counts rows that have to be buffered although they do not fit.
+func (b *budget) force(n int64) {
+	b.buffered.Add(n)
+	b.risen()
+}
+
+func (b *budget) lend(n int64) {
+	b.lent.Add(n)
+	b.risen()
+}
+
+func (b *budget) risen() {
+	held := b.held()
+	for {
+		peak := b.peak.Load()
+		if held <= peak || b.peak.CompareAndSwap(peak, held) {
+			return
+		}
+	}
+}
+
+// beginScan tells whether a scan of history may start that is expected to
+// bring so many bytes to a changefeed that has so many buffered. It may when
+// it fits beside everything else. When nothing else is being scanned it also
+// may for who has less than its share: others, whose sinks may stand still,
+// then have to go to disk.
+func (b *budget) beginScan(bytes, buffered int64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.limit > 0 {
+		fits := b.buffered.Load()+b.expected+bytes <= b.high()
+		if !fits && (b.scans > 0 || buffered > b.share(b.forBuffers())) {
+			return false
+		}
+	}
+	b.scans++
+	b.expected += bytes
+	return true
+}
+
+func (b *budget) endScan(bytes int64) {
+	b.mu.Lock()
+	b.scans--
+	b.expected -= bytes
+	b.mu.Unlock()
+}

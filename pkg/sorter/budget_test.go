@@ -1,0 +1,108 @@
+package sorter
+
+import (
+	"fmt"
+	"math"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tidemark/tidemark/pkg/model"
+)
+
+func TestBudget(t *testing.T) {
+	b := newBudget(100)
+	require.Equal(t, int64(75), b.forBuffers(), "the rest may be lent")
+	require.True(t, b.take(75))
+	require.False(t, b.take(1))
+	require.True(t, b.short())
+	require.Equal(t, int64(38), b.excess())
+	b.lend(25)
+	b.force(50)
+	require.Equal(t, int64(150), b.peak.Load())
+	b.buffered.Add(-115)
+	b.lent.Add(-25)
+	require.False(t, b.short())
+	b.waiting.Add(1)
+	require.True(t, b.short(), "somebody waits for more than is left")
+	require.Equal(t, int64(10), b.excess())
+	require.Equal(t, int64(150), b.peak.Load())
+
+	unbound := newBudget(0)
+	require.True(t, unbound.take(math.MaxInt64/2))
+	require.False(t, unbound.short())
+	require.True(t, unbound.beginScan(math.MaxInt64/2, math.MaxInt64/2))
+}
+
+func TestBeginScan(t *testing.T) {
+	b := newBudget(160) // 120 for buffers, 90 before rows go to disk
+	b.join(3)
+	require.True(t, b.beginScan(50, 0))
+	require.True(t, b.beginScan(40, 0), "all that fits may run")
+	require.False(t, b.beginScan(1, 0))
+	b.endScan(50)
+	require.True(t, b.take(50))
+	require.False(t, b.beginScan(1, 50), "the memory of one scan is in use, that of another reserved")
+	b.endScan(40)
+	require.True(t, b.take(60))
+	require.False(t, b.beginScan(1, 41), "alone, but with more than its share")
+	require.True(t, b.beginScan(1000, 40), "alone")
+	require.False(t, b.beginScan(0, 0))
+	b.endScan(1000)
+	b.join(-2)
+	require.True(t, b.beginScan(1000, 120), "nobody to share with")
+}
+
+// TestLendLimit: changefeeds share what may be lent evenly.
+func TestLendLimit(t *testing.T) {
+	e := openEngine(t, 1<<20)
+	feeds := []*Feed{e.NewFeed(1), e.NewFeed(1)}
+	require.Equal(t, int64(1<<17), feeds[0].LendLimit())
+	feeds[1].Close()
+	feeds[1].Close()
+	require.Equal(t, int64(1<<18), feeds[0].LendLimit())
+	feeds[0].Close()
+	unbound := openEngine(t, 0).NewFeed(1)
+	defer unbound.Close()
+	require.Equal(t, int64(math.MaxInt64), unbound.LendLimit())
+}
+
+// TestLimitIsKeptByAll: many changefeeds with more rows than the process may
+// hold, among them one row that is larger than the limit, which goes alone.
+func TestLimitIsKeptByAll(t *testing.T) {
+	const limit, feeds, rows = 4 << 20, 8, 4000
+	e := openEngine(t, limit)
+	spans := make([]*Span, feeds)
+	var wg sync.WaitGroup
+	value := make([]byte, 1000)
+	for i := range spans {
+		f := e.NewFeed(1 << 30)
+		defer f.Close()
+		spans[i] = f.NewSpan()
+		wg.Go(func() {
+			for n := range rows {
+				c := model.NewRawChange(1, uint64(2+n), fmt.Append(nil, n), value, nil)
+				if err := spans[i].Add([]model.RawChange{c}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	require.LessOrEqual(t, e.budget.peak.Load(), int64(limit))
+	require.Positive(t, e.OnDisk())
+
+	huge := model.NewRawChange(1, 2, []byte("huge"), make([]byte, 2*limit), nil)
+	require.NoError(t, spans[0].Add([]model.RawChange{huge}))
+	require.Positive(t, e.budget.waits.Load())
+	require.Less(t, e.budget.peak.Load(), int64(2*limit+worthIt(limit)+rowOverhead+100), "everything else had to make room")
+	for i, s := range spans {
+		want := rows
+		if i == 0 {
+			want++
+		}
+		require.Len(t, drain(t, s, math.MaxUint64, Limits{Rows: 100, Bytes: 1 << 17}), want)
+	}
+	require.Zero(t, e.Held())
+}
