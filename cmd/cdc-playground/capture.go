@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"os"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
@@ -27,6 +28,7 @@ func runCapture(level zap.AtomicLevel) playground.CaptureFunc {
 			Logger:      c.Logger,
 			LogLevel:    level,
 			Registry:    prometheus.NewRegistry(),
+			MemoryLimit: int64(cfg.MemoryLimit(server.AvailableMemory(os.DirFS("/")))),
 		}).Run(ctx)
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"math"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -13,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 
+	"github.com/tidemark/tidemark/pkg/config"
 	"github.com/tidemark/tidemark/pkg/logger"
 	"github.com/tidemark/tidemark/pkg/server"
 )
@@ -54,6 +56,8 @@ func runServer(cmd *cobra.Command, o *serverOptions) (err error) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
+	memory := limitMemory(o.config, server.AvailableMemory(os.DirFS("/")))
+	log.Info("memory of the process is limited", zap.Int64("bytes", memory))
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	srv := server.New(server.Options{
@@ -64,6 +68,7 @@ func runServer(cmd *cobra.Command, o *serverOptions) (err error) {
 		Logger:      log.Logger,
 		LogLevel:    log.Level,
 		Registry:    registry,
+		MemoryLimit: memory,
 	})
 
 	signals := make(chan os.Signal, 2)
@@ -76,6 +81,24 @@ func runServer(cmd *cobra.Command, o *serverOptions) (err error) {
 	}
 	log.Info("cdc server exits normally")
 	return nil
+}
+
+// limitMemory makes the collector work harder when the process comes near to
+// what it should stay below, in bytes, and returns that; 0 is no limit. One
+// that the environment gives to the Go runtime stays.
+func limitMemory(c *config.ServerConfig, available uint64) int64 {
+	given := debug.SetMemoryLimit(-1) // which only asks
+	limit := int64(min(c.MemoryLimit(available), math.MaxInt64))
+	switch {
+	case given == math.MaxInt64 && limit == 0:
+		return 0
+	case given == math.MaxInt64:
+		debug.SetMemoryLimit(limit)
+		return limit
+	case limit == 0:
+		return given
+	}
+	return min(given, limit)
 }
 
 // capture is a server that can be stopped.

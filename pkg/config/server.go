@@ -26,15 +26,21 @@ type ServerConfig struct {
 	OwnerFlushInterval     time.Duration `toml:"owner-flush-interval" json:"owner-flush-interval"`
 	ProcessorFlushInterval time.Duration `toml:"processor-flush-interval" json:"processor-flush-interval"`
 
-	Sorter               *SorterConfig   `toml:"sorter" json:"sorter"`
-	Security             *SecurityConfig `toml:"security" json:"security"`
-	PerTableMemoryQuota  uint64          `toml:"per-table-memory-quota" json:"per-table-memory-quota"`
-	KVClient             *KVClientConfig `toml:"kv-client" json:"kv-client"`
-	Debug                *DebugConfig    `toml:"debug" json:"debug"`
-	ClusterID            string          `toml:"cluster-id" json:"cluster-id"`
-	GCTunerMemory        uint64          `toml:"gc-tuner-memory-threshold" json:"gc-tuner-memory-threshold"` // bytes, 0 is off
-	MaxMemoryPercentage  int             `toml:"max-memory-percentage" json:"max-memory-percentage,omitempty"`
-	DeprecatedSortDirSet bool            `toml:"-" json:"-"` // somebody still sets sort-dir; it is ignored
+	Sorter              *SorterConfig   `toml:"sorter" json:"sorter"`
+	Security            *SecurityConfig `toml:"security" json:"security"`
+	PerTableMemoryQuota uint64          `toml:"per-table-memory-quota" json:"per-table-memory-quota"`
+	KVClient            *KVClientConfig `toml:"kv-client" json:"kv-client"`
+	Debug               *DebugConfig    `toml:"debug" json:"debug"`
+	ClusterID           string          `toml:"cluster-id" json:"cluster-id"`
+	// GCTunerMemory is what the memory of the process should stay below, in
+	// bytes; 0: MemoryLimitPercentage decides.
+	GCTunerMemory uint64 `toml:"gc-tuner-memory-threshold" json:"gc-tuner-memory-threshold"`
+	// MemoryLimitPercentage is the share, up to 1, of the memory of the machine
+	// or container that the process should stay below; 0 means the default.
+	MemoryLimitPercentage float64 `toml:"memory-limit-percentage" json:"memory-limit-percentage,omitempty"`
+
+	MaxMemoryPercentage  int  `toml:"max-memory-percentage" json:"max-memory-percentage,omitempty"`
+	DeprecatedSortDirSet bool `toml:"-" json:"-"` // somebody still sets sort-dir; it is ignored
 }
 
 // LogConfig tunes logging beyond file and level.

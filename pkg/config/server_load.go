@@ -13,6 +13,8 @@ const (
 	minSessionTTL     = 5   // seconds
 	minSorterCacheMB  = 8
 	maxGCTunerMemory  = 512 << 30
+	minGCTunerMemory  = 64 << 20
+	defaultMemory     = 0.75 // of the machine's
 	maxBatchInterval  = 10 * time.Second
 	maxWorkerPool     = 32
 	maxClusterIDLen   = 128
@@ -58,6 +60,13 @@ func (c *ServerConfig) ValidateAndAdjust() (warnings []string, err error) {
 		warnings = append(warnings, "gc-tuner-memory-threshold is too large, it is ignored")
 		c.GCTunerMemory = 0
 	}
+	if c.GCTunerMemory > 0 && c.GCTunerMemory < minGCTunerMemory {
+		warnings = append(warnings, fmt.Sprintf("gc-tuner-memory-threshold %d is too small, %d is used", c.GCTunerMemory, minGCTunerMemory))
+		c.GCTunerMemory = minGCTunerMemory
+	}
+	if !(c.MemoryLimitPercentage >= 0 && c.MemoryLimitPercentage <= 1) { // not a number is neither
+		return nil, fmt.Errorf("memory-limit-percentage should be between 0 and 1")
+	}
 	if c.Sorter.CacheSizeInMB < minSorterCacheMB {
 		return nil, fmt.Errorf("cache-size-in-mb should be greater than or equal to %d", minSorterCacheMB)
 	}
@@ -74,6 +83,20 @@ func (c *ServerConfig) ValidateAndAdjust() (warnings []string, err error) {
 		return nil, fmt.Errorf("region-retry-duration should be positive")
 	}
 	return warnings, c.Debug.validateAndAdjust()
+}
+
+// MemoryLimit is what the process should stay below, in bytes, on a machine or
+// in a container with so much memory; 0 means that there is no bound because
+// available is 0, not known.
+func (c *ServerConfig) MemoryLimit(available uint64) uint64 {
+	if c.GCTunerMemory > 0 {
+		return c.GCTunerMemory
+	}
+	share := c.MemoryLimitPercentage
+	if share == 0 {
+		share = defaultMemory
+	}
+	return uint64(float64(available) * share)
 }
 
 func (c *ServerConfig) validateAddresses() error {

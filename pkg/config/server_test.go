@@ -2,6 +2,7 @@ package config
 
 import (
 	"encoding/json"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -91,6 +92,9 @@ func TestServerValidate(t *testing.T) {
 		{"zone", func(c *ServerConfig) { c.TZ = "Moon/Base" }, "timezone"},
 		{"utc", func(c *ServerConfig) { c.TZ = "UTC" }, ""},
 		{"cache", func(c *ServerConfig) { c.Sorter.CacheSizeInMB = 7 }, "cache-size-in-mb"},
+		{"memory", func(c *ServerConfig) { c.MemoryLimitPercentage = 1.5 }, "memory-limit-percentage"},
+		{"less than nothing", func(c *ServerConfig) { c.MemoryLimitPercentage = -1 }, "memory-limit-percentage"},
+		{"no number", func(c *ServerConfig) { c.MemoryLimitPercentage = math.NaN() }, "memory-limit-percentage"},
 		{"users", func(c *ServerConfig) { c.Security.ClientUserRequired = true }, "client-allowed-user"},
 		{"scan limit", func(c *ServerConfig) { c.KVClient.RegionScanLimit = 0 }, "region-scan-limit"},
 		{"retry", func(c *ServerConfig) { c.KVClient.RegionRetryDuration = 0 }, "region-retry-duration"},
@@ -129,6 +133,30 @@ func TestServerAdjusts(t *testing.T) {
 	require.Equal(t, 300, c.Log.File.MaxSize)
 	require.Zero(t, c.GCTunerMemory)
 	require.Equal(t, defaultDebugConfig().Messages, c.Debug.Messages)
+}
+
+// TestMemoryLimit: a size in the file wins over a share of what there is.
+func TestMemoryLimit(t *testing.T) {
+	for _, test := range []struct {
+		name, file string
+		available  uint64
+		want       uint64
+	}{
+		{"three quarters", "", 4000, 3000},
+		{"share", "memory-limit-percentage = 0.5", 4000, 2000},
+		{"size", "gc-tuner-memory-threshold = 1000000000\nmemory-limit-percentage = 0.5", 4000, 1_000_000_000},
+		{"tiny size", "gc-tuner-memory-threshold = 1", 4000, 64 << 20},
+		{"size beyond all bounds", "gc-tuner-memory-threshold = 1000000000000", 4000, 3000},
+		{"nothing is known", "", 0, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c, err := load(t, test.file)
+			require.NoError(t, err)
+			_, err = c.ValidateAndAdjust()
+			require.NoError(t, err)
+			require.Equal(t, test.want, c.MemoryLimit(test.available))
+		})
+	}
 }
 
 func FuzzServerFile(f *testing.F) {

@@ -46,6 +46,9 @@ type Options struct {
 	LogLevel    zap.AtomicLevel
 	// Registry takes the server's metrics and is shown by /metrics.
 	Registry *prometheus.Registry
+	// MemoryLimit is what the process should stay below, in bytes. Rows on
+	// their way take half of it at most; 0 sets no bound.
+	MemoryLimit int64
 	// Listener is optional; without it the server listens on Config.Addr.
 	Listener net.Listener
 }
@@ -210,7 +213,9 @@ func (s *Server) connect(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	s.sorter, err = sorter.Open(sorter.Config{Dir: dir, Logger: s.logger, Registerer: s.o.Registry})
+	s.sorter, err = sorter.Open(sorter.Config{
+		Dir: dir, MemoryLimit: s.o.MemoryLimit / rowsPart, Logger: s.logger, Registerer: s.o.Registry,
+	})
 	if err != nil {
 		return err
 	}
