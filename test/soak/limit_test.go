@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tidemark/tidemark/test/cluster"
 	"github.com/tidemark/tidemark/test/mariadb"
@@ -71,12 +72,15 @@ func TestProcessLimit(t *testing.T) {
 	for id := range uris {
 		require.NoError(t, server.API.Resume(ctx, id))
 	}
+	var feeds errgroup.Group
 	for id := range uris {
-		require.NoError(t, server.API.WaitCheckpoint(ctx, id, endTs))
-		usage, err := server.Usage()
-		require.NoError(t, err)
-		t.Logf("%s has caught up after %s; peak memory until now %d MiB", id, time.Since(begin).Round(time.Second), usage.PeakRSS>>20)
+		feeds.Go(func() error {
+			err := server.API.WaitCheckpoint(ctx, id, endTs)
+			t.Logf("%s: %s", id, time.Since(begin).Round(time.Second))
+			return err
+		})
 	}
+	require.NoError(t, feeds.Wait())
 	usage, err := server.Usage()
 	require.NoError(t, err)
 	t.Logf("all caught up in %s with %s of CPU; peak memory %d MiB", time.Since(begin).Round(time.Second), usage.CPU, usage.PeakRSS>>20)
