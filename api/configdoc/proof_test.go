@@ -14,13 +14,10 @@ import (
 // unproven lists the settings that no test is named for yet. It only shrinks:
 // a new setting comes with its test.
 var unproven = []string{
-	"memory-quota",
 	"enable-sync-point",
 	"sync-point-interval",
 	"sync-point-retention",
 	"bdr-mode",
-	"mounter.worker-num",
-	"sink.encoder-concurrency",
 	"scheduler.enable-table-across-nodes",
 	"scheduler.region-threshold",
 	"scheduler.write-key-threshold",
