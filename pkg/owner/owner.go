@@ -49,7 +49,15 @@ type Options struct {
 
 // minGrace is how long the tables of a vanished capture stay where they are,
 // at least.
-const minGrace = 5 * time.Second
+const minGrace = 3 * time.Second
+
+// graceOf is for what a capture has under way when its lease ends. It has begun
+// nothing new for a fifth of the TTL by then (etcdmeta.Session.Valid), which
+// makes it half a TTL in all.
+func graceOf(sessionTTL time.Duration) time.Duration { return max(minGrace, sessionTTL*3/10) }
+
+// sweepEvery is how often it is looked whether captures have to be given up.
+const sweepEvery = 200 * time.Millisecond
 
 // finalFlushTimeout bounds storing the last checkpoints at the end of a term.
 const finalFlushTimeout = 2 * time.Second
@@ -127,7 +135,7 @@ func New(o Options) *Owner {
 		own.balanceEvery = time.Minute
 	}
 	own.records, own.spawn = own.meta, (*sync.WaitGroup).Go
-	own.fleet = newFleet(own, max(minGrace, o.SessionTTL/2), peer.GiveUpAfter(o.SessionTTL))
+	own.fleet = newFleet(own, graceOf(o.SessionTTL), peer.GiveUpAfter(o.SessionTTL))
 	own.flusher = newFlusher(own)
 	own.keeper = newKeeper(own)
 	own.cached.Store(&View{})
@@ -344,7 +352,7 @@ func (o *Owner) notify(fn func(*feed)) {
 
 // sweep gives vanished captures up in time.
 func (o *Owner) sweep(ctx context.Context) error {
-	tick := time.NewTicker(time.Second)
+	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
 	for {
 		select {
