@@ -56,12 +56,13 @@ func latency(ctx context.Context, b *bench) error {
 	var written int
 	var visible, lag []time.Duration
 	var errs [4]error
+	insert := steadyInsert("steady.rows")
 	begin := time.Now()
 	before, err := s.server.Usage()
 	if err != nil {
 		return err
 	}
-	work.Go(func() { written, errs[0] = steadyLoad(ctx, s.upDB) })
+	work.Go(func() { written, errs[0] = steadyLoad(ctx, s.upDB, func(int) string { return insert }) })
 	work.Go(func() { visible, errs[1] = probeAll(ctx, s.upDB, down) })
 	work.Go(func() { lag, errs[2] = sampleLag(ctx, s.server.API, "steady") })
 	work.Wait()
@@ -78,10 +79,15 @@ func latency(ctx context.Context, b *bench) error {
 	return nil
 }
 
-// steadyLoad writes at the wanted rate until the context ends.
-func steadyLoad(ctx context.Context, db *sql.DB) (int, error) {
+// steadyInsert writes the rows of one transaction.
+func steadyInsert(table string) string {
 	text := strings.Repeat("steady load ", 15)
-	stmt := "INSERT INTO steady.rows (s) VALUES ('" + text + "')" + strings.Repeat(",('"+text+"')", steadyRows-1)
+	return "INSERT INTO " + table + " (s) VALUES ('" + text + "')" + strings.Repeat(",('"+text+"')", steadyRows-1)
+}
+
+// steadyLoad executes statements, which it counts, at the wanted rate until the
+// context ends.
+func steadyLoad(ctx context.Context, db *sql.DB, stmt func(n int) string) (rows int, err error) {
 	tick := time.NewTicker(time.Second / steadyTxns)
 	defer tick.Stop()
 	limit := make(chan struct{}, 8) // connections
@@ -99,7 +105,7 @@ func steadyLoad(ctx context.Context, db *sql.DB) (int, error) {
 		limit <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-limit }()
-			if _, err := db.ExecContext(ctx, stmt); err != nil && ctx.Err() == nil {
+			if _, err := db.ExecContext(ctx, stmt(n/steadyRows)); err != nil && ctx.Err() == nil {
 				select {
 				case failed <- err:
 				default:

@@ -56,6 +56,7 @@ func parts() []part {
 		{"start", startUp},
 		{"kafka", kafkaCatchUp},
 		{"scale", scale},
+		{"failover", failover},
 	}
 }
 

@@ -92,6 +92,9 @@ func (s *Server) Kill() { _ = s.proc.signal(syscall.SIGKILL, 10*time.Second) }
 // Stop ends the process gracefully; the error tells that it did not obey.
 func (s *Server) Stop() error { return s.proc.signal(syscall.SIGTERM, 20*time.Second) }
 
+// Running tells whether the process runs; one that was stopped by SIGSTOP does.
+func (s *Server) Running() bool { return !s.proc.exited() }
+
 // ExitCode returns how the process ended, -1 while it runs or after a signal.
 func (s *Server) ExitCode() int {
 	if !s.proc.exited() {
