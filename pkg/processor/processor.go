@@ -3,6 +3,7 @@ package processor
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -188,6 +189,7 @@ func (p *Processor) forget(s *span) {
 func (p *Processor) RemoveSpans(spans []model.Span) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.dropAnswers(spans)
 	for _, r := range spans {
 		s := p.spans[keyOf(r)]
 		if s == nil {
@@ -210,6 +212,22 @@ func (p *Processor) RemoveSpans(spans []model.Span) {
 	}
 	notify(p.closes)
 	notify(p.changed)
+}
+
+// dropAnswers forgets that spans were removed before: whoever reads Removed
+// would take it for the answer to the new call. Processor.mu is held.
+func (p *Processor) dropAnswers(spans []model.Span) {
+	if len(p.removed) == 0 {
+		return
+	}
+	asked := make(map[spanKey]struct{}, len(spans))
+	for _, s := range spans {
+		asked[keyOf(s)] = struct{}{}
+	}
+	p.removed = slices.DeleteFunc(p.removed, func(s SpanStart) bool {
+		_, again := asked[keyOf(s.Span)]
+		return again
+	})
 }
 
 // dropUnstarted lets go a span that never wrote anything.

@@ -406,6 +406,31 @@ func TestAddWhileRemoving(t *testing.T) {
 	r.waitCheckpoint(50)
 }
 
+// A span that is removed, comes back and is removed again before anybody asked
+// is told once, and only when its second stay is over.
+func TestRemovedTwiceBeforeTold(t *testing.T) {
+	r := newRig(t)
+	r.open(1)
+	r.sink.hold = true
+	stay := func(start, row uint64, batches int) {
+		r.add(1, start)
+		s := r.up.sub(t, 1)
+		s.rows(change(row, "a"))
+		s.resolve(row + 5)
+		r.waitFor("batch", func() bool { return len(r.sink.got()) == batches })
+		r.RemoveSpans([]model.Span{model.TableSpan(1)})
+	}
+	stay(10, 20, 1)
+	r.sink.got()[0].Done(nil)
+	r.waitFor("it is gone", func() bool { return len(r.Spans()) == 0 })
+
+	stay(25, 40, 2)
+	require.Empty(t, r.Progress().Removed, "a batch is still on its way")
+	r.sink.got()[1].Done(nil)
+	r.waitFor("it is gone", func() bool { return len(r.Spans()) == 0 })
+	require.Equal(t, []SpanStart{{Span: model.TableSpan(1), CheckpointTs: 45}}, r.Progress().Removed)
+}
+
 func TestRemoveBeforeStart(t *testing.T) {
 	r := newRig(t)
 	r.up.set(func() { r.up.tsoErr = errors.New("PD is away") })
