@@ -28,6 +28,9 @@ import (
 
 const (
 	healthPoll = 2 * time.Millisecond
+	// openLimit is how long PD and the store may take to answer, openPause is between two tries.
+	openLimit = time.Minute
+	openPause = 100 * time.Millisecond
 	// cancelWait is how long statements that run may take to notice that their connection is gone.
 	cancelWait = time.Second
 )
@@ -88,7 +91,7 @@ func (s *Server) open(ctx context.Context) error {
 	executor.Start()
 	resourcemanager.InstanceResourceManager.Start()
 	var err error
-	if s.storage, err = kvstore.New("tikv://" + s.opts.PDAddr); err != nil {
+	if s.storage, err = s.openStore(ctx); err != nil {
 		return fmt.Errorf("tidb: open the store: %w", err)
 	}
 	copr.GlobalMPPFailedStoreProber.Run()
@@ -109,6 +112,42 @@ func (s *Server) open(ctx context.Context) error {
 	go s.domain.ServerMemoryLimitHandle().SetSessionManager(s.server).Run()
 	s.domain.InfoSyncer().SetSessionManager(s.server)
 	return nil
+}
+
+// openStore connects to PD and the store. On a busy machine PD's client sometimes ends its very first request with
+// "context canceled", though nobody has cancelled it: that is tried again. No context reaches what the client does in
+// there, so after openLimit it is left alone.
+func (s *Server) openStore(ctx context.Context) (kv.Storage, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, openLimit,
+		fmt.Errorf("PD at %s did not answer within %s", s.opts.PDAddr, openLimit))
+	defer cancel()
+	type result struct {
+		storage kv.Storage
+		err     error
+	}
+	opened := make(chan result, 1)
+	var failure error
+	for {
+		go func() {
+			storage, err := kvstore.New("tikv://" + s.opts.PDAddr)
+			opened <- result{storage, err}
+		}()
+		select {
+		case r := <-opened:
+			if r.err == nil {
+				return r.storage, nil
+			}
+			failure = r.err
+			s.opts.Logger.Warn("tidb: cannot open the store, will try again", zap.Error(r.err))
+		case <-ctx.Done():
+			return nil, errors.Join(context.Cause(ctx), failure)
+		}
+		select {
+		case <-time.After(openPause):
+		case <-ctx.Done():
+			return nil, errors.Join(context.Cause(ctx), failure)
+		}
+	}
 }
 
 // awaitHealth returns when the server accepts connections.
