@@ -156,13 +156,18 @@ type Conn struct {
 
 	mu      sync.Mutex
 	pending []*peerpb.Order
-	signal  chan struct{}
-	closed  chan struct{}
-	once    sync.Once
+	// last is the newest pending order of each changefeed.
+	last   map[model.ChangefeedID]*peerpb.Order
+	signal chan struct{}
+	closed chan struct{}
+	once   sync.Once
 }
 
 func newConn(capture model.CaptureID, revision int64) *Conn {
-	return &Conn{capture: capture, revision: revision, signal: make(chan struct{}, 1), closed: make(chan struct{})}
+	return &Conn{
+		capture: capture, revision: revision, last: map[model.ChangefeedID]*peerpb.Order{},
+		signal: make(chan struct{}, 1), closed: make(chan struct{}),
+	}
 }
 
 // Capture is who is at the other end.
@@ -173,9 +178,7 @@ func (c *Conn) Capture() model.CaptureID { return c.capture }
 // replaces the one before it.
 func (c *Conn) Send(order *peerpb.Order) {
 	c.mu.Lock()
-	if !c.mergeBarrier(order) {
-		c.pending = append(c.pending, order)
-	}
+	c.queue(order)
 	c.mu.Unlock()
 	select {
 	case c.signal <- struct{}{}:
@@ -183,23 +186,22 @@ func (c *Conn) Send(order *peerpb.Order) {
 	}
 }
 
-// mergeBarrier joins a barrier-only order with a pending order of the same run.
-func (c *Conn) mergeBarrier(order *peerpb.Order) bool {
-	if order.Start != nil || order.Stop || order.Leave || len(order.Add) > 0 || len(order.Remove) > 0 {
-		return false
+// queue adds an order to the pending ones. A barrier-only order joins the last
+// one if that is of the same run.
+func (c *Conn) queue(order *peerpb.Order) {
+	if order.Leave { // it is about no changefeed
+		c.pending = append(c.pending, order)
+		return
 	}
-	for i := len(c.pending) - 1; i >= 0; i-- {
-		p := c.pending[i]
-		if p.Leave || p.Feed.Id != order.Feed.Id || p.Feed.Namespace != order.Feed.Namespace {
-			continue
-		}
-		if p.Feed.Epoch != order.Feed.Epoch || p.Stop {
-			return false
-		}
-		p.BarrierTs, p.Seq = order.BarrierTs, order.Seq
-		return true
+	id := FeedID(order.Feed)
+	last := c.last[id]
+	barrierOnly := order.Start == nil && !order.Stop && len(order.Add) == 0 && len(order.Remove) == 0
+	if barrierOnly && last != nil && !last.Stop && last.Feed.Epoch == order.Feed.Epoch {
+		last.BarrierTs, last.Seq = order.BarrierTs, order.Seq
+		return
 	}
-	return false
+	c.pending = append(c.pending, order)
+	c.last[id] = order
 }
 
 // Close cuts the stream.
@@ -210,6 +212,7 @@ func (c *Conn) take() []*peerpb.Order {
 	defer c.mu.Unlock()
 	orders := c.pending
 	c.pending = nil
+	clear(c.last)
 	return orders
 }
 

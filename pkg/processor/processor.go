@@ -43,6 +43,9 @@ type Processor struct {
 
 	tasks sync.WaitGroup // of Run
 
+	// gate is limit as the last round found it. Streams compare with it.
+	gate atomic.Uint64
+
 	markMu sync.Mutex
 	marked []*span // resolved or acknowledged since the last round
 	seen   []*span // those of the last round, to be reused
@@ -281,15 +284,20 @@ func (p *Processor) fail(err error) {
 	}
 }
 
-// mark puts a span on the list of the next round.
+// mark puts a span on the list of the next round and asks for that.
 func (p *Processor) mark(s *span) {
+	p.list(s)
+	notify(p.wake)
+}
+
+// list puts a span on the list of the next round.
+func (p *Processor) list(s *span) {
 	if s.marked.Swap(true) {
 		return
 	}
 	p.markMu.Lock()
 	p.marked = append(p.marked, s)
 	p.markMu.Unlock()
-	notify(p.wake)
 }
 
 // notify sends a coalesced signal.

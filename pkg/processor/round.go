@@ -11,10 +11,12 @@ import (
 func (p *Processor) round() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	limit := p.currentLimit()
+	p.gate.Store(limit)
 	for _, s := range p.takeMarked() {
 		p.step(s)
 	}
-	if limit := p.currentLimit(); limit > p.limit {
+	if limit > p.limit {
 		p.limit = limit
 		held := p.limited
 		p.limited = p.spare[:0]
@@ -46,6 +48,13 @@ func (p *Processor) currentLimit() uint64 {
 		limit = min(limit, p.o.TargetTs)
 	}
 	return limit
+}
+
+// limitRose tells whether a round would find a greater limit.
+func (p *Processor) limitRose() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.currentLimit() > p.limit
 }
 
 // step takes over what happened to a span since the last round.

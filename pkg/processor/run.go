@@ -142,9 +142,16 @@ func (p *Processor) loop(ctx context.Context) error {
 			return err
 		case <-p.wake:
 		case <-watch.changed:
+			if err := watch.follow(p); err != nil {
+				p.fail(err)
+				continue
+			}
+			if !p.limitRose() { // the owner's barrier will
+				continue
+			}
 		case <-stall.C:
 			stall.Reset(p.o.StallAfter)
-			if p.stalled() {
+			if !p.round() && p.stalled() {
 				notify(p.changed)
 			}
 			continue

@@ -75,12 +75,20 @@ func (s *span) OnRows(rows []model.RawChange) {
 	}
 }
 
-// OnResolved marks the span for the next round.
+// OnResolved lists the span for the next round. A span that has come to the
+// limit before asks for none: it can go on only when that rises, for which there
+// will be a round. So the many spans of an idle changefeed wake nobody.
 func (s *span) OnResolved(ts uint64) {
-	if s.resolved.Swap(ts) <= s.startTs {
+	before := s.resolved.Swap(ts)
+	first := before <= s.startTs
+	if first {
 		s.p.admission.ended(s, s.rows.Added())
 	}
-	s.p.mark(s)
+	// The order matters: a round sets the limit before it takes the list.
+	s.p.list(s)
+	if first || before < s.p.gate.Load() {
+		notify(s.p.wake)
+	}
 }
 
 // OnError ends the run.
