@@ -156,7 +156,8 @@ func stored(t *testing.T, c *kfake.Cluster) []string {
 	return out
 }
 
-// TestKeys: with every key of the file, what a cluster sees of a sink changes.
+// TestKeys: with every key of the file, or its parameter of the URI, what a
+// cluster sees of a sink changes.
 func TestKeys(t *testing.T) {
 	const (
 		kafka  = "[sink.kafka-config]\n"
@@ -172,18 +173,19 @@ func TestKeys(t *testing.T) {
 	)
 	for _, tc := range []struct {
 		key, query, base, set string // the file, and what is added to it
+		parameter             string // of the URI, in its place
 		without, with         string // what is seen
 	}{
-		{key: "protocol", set: "[sink]\nprotocol = 'maxwell'", without: "ErrSinkUnknownProtocol", with: `"database":"db","table":"t","type":"insert"`},
-		{key: "schema-registry", query: "protocol=avro", set: "[sink]\nschema-registry = '{registry}'",
+		{key: "protocol", set: "[sink]\nprotocol = 'maxwell'", parameter: "protocol=maxwell", without: "ErrSinkUnknownProtocol", with: `"database":"db","table":"t","type":"insert"`},
+		{key: "schema-registry", query: "protocol=avro", set: "[sink]\nschema-registry = '{registry}'", parameter: "schema-registry={registry}",
 			without: "ErrCodecInvalidConfig", with: `"type":"record"`},
-		{key: "only-output-updated-columns", query: canal, set: "[sink]\nonly-output-updated-columns = true",
+		{key: "only-output-updated-columns", query: canal, set: "[sink]\nonly-output-updated-columns = true", parameter: "only-output-updated-columns=true",
 			without: `"old":[{"id":"1","a":"10"`, with: `"old":[{"a":"10"}]`},
-		{key: "content-compatible", query: canal, set: "[sink]\ncontent-compatible = true",
+		{key: "content-compatible", query: canal, set: "[sink]\ncontent-compatible = true", parameter: "content-compatible=true",
 			without: `"old":[{"id":"1","a":"10"`, with: `"old":[{"a":"10"}]`},
 		{key: "delete-only-output-handle-key-columns", query: canal, set: "[sink]\ndelete-only-output-handle-key-columns = true",
 			without: `"old":null,"data":[{"id":"1","a":"11"`, with: `"data":[{"id":"1"}]`},
-		{key: "debezium-disable-schema", query: "protocol=debezium", set: "[sink]\ndebezium-disable-schema = true",
+		{key: "debezium-disable-schema", query: "protocol=debezium", set: "[sink]\ndebezium-disable-schema = true", parameter: "debezium-disable-schema=true",
 			without: `"schema":{`, with: `{"payload":{`},
 		{key: "debezium.output-old-value", query: "protocol=debezium", set: "[sink.debezium]\noutput-old-value = false",
 			without: `"before":{"id":1,"a":10`, with: `"op":"u"`},
@@ -196,25 +198,25 @@ func TestKeys(t *testing.T) {
 			without: "bootstraps 6.", with: "bootstraps 0."},
 		{key: "send-all-bootstrap-at-start", query: simple, base: spread, set: "send-all-bootstrap-at-start = true",
 			without: "bootstraps 6.", with: "bootstraps 12."},
-		{key: "partition-num", query: open, set: kafka + "partition-num = 1", without: "rows/2", with: "rows/0"},
+		{key: "partition-num", query: open, set: kafka + "partition-num = 1", parameter: "partition-num=1", without: "rows/2", with: "rows/0"},
 		{key: "replication-factor", query: canal, base: "[sink]\ndispatchers = [{matcher=['other.*'], topic='made'}]\n",
-			set: kafka + "replication-factor = 2", without: "replication [1]", with: "replication [2"},
+			set: kafka + "replication-factor = 2", parameter: "replication-factor=2", without: "replication [1]", with: "replication [2"},
 		{key: "auto-create-topic", query: canal, base: "[sink]\ndispatchers = [{matcher=['other.*'], topic='made'}]\n",
-			set: kafka + "auto-create-topic = false", without: "made/", with: "`auto-create-topic` is false, and topic made does not exist"},
-		{key: "kafka-version", query: canal, set: kafka + "kafka-version = '0.11.0.0'", without: "versions [7", with: "versions [3"},
-		{key: "max-message-bytes", query: canal, set: kafka + "max-message-bytes = 500", without: "error: <nil>", with: "ErrMessageTooLarge"},
-		{key: "compression", query: canal, set: kafka + "compression = 'lz4'", without: "codec 0", with: "codec 3"},
-		{key: "required-acks", query: canal, set: kafka + "required-acks = 1", without: "acks [-1", with: "acks [1"},
-		{key: "enable-tidb-extension", query: canal, set: codecs + "enable-tidb-extension = true", without: `"data":[{"id":"2"}]}`, with: `"_tidb":{`},
+			set: kafka + "auto-create-topic = false", parameter: "auto-create-topic=false", without: "made/", with: "`auto-create-topic` is false, and topic made does not exist"},
+		{key: "kafka-version", query: canal, set: kafka + "kafka-version = '0.11.0.0'", parameter: "kafka-version=0.11.0.0", without: "versions [7", with: "versions [3"},
+		{key: "max-message-bytes", query: canal, set: kafka + "max-message-bytes = 500", parameter: "max-message-bytes=500", without: "error: <nil>", with: "ErrMessageTooLarge"},
+		{key: "compression", query: canal, set: kafka + "compression = 'lz4'", parameter: "compression=lz4", without: "codec 0", with: "codec 3"},
+		{key: "required-acks", query: canal, set: kafka + "required-acks = 1", parameter: "required-acks=1", without: "acks [-1", with: "acks [1"},
+		{key: "enable-tidb-extension", query: canal, set: codecs + "enable-tidb-extension = true", parameter: "enable-tidb-extension=true", without: `"data":[{"id":"2"}]}`, with: `"_tidb":{`},
 		{key: "max-batch-size", query: open, base: "[sink]\ndispatchers = [{matcher=['*.*'], partition='table'}]\n",
-			set: codecs + "max-batch-size = 1", without: "messages 5,", with: "messages 9,"},
-		{key: "avro-enable-watermark", query: avro + "&enable-tidb-extension=true", set: codecs + "avro-enable-watermark = true",
+			set: codecs + "max-batch-size = 1", parameter: "max-batch-size=1", without: "messages 5,", with: "messages 9,"},
+		{key: "avro-enable-watermark", query: avro + "&enable-tidb-extension=true", set: codecs + "avro-enable-watermark = true", parameter: "avro-enable-watermark=true",
 			without: "messages 6,", with: "messages 9,"},
-		{key: "avro-decimal-handling-mode", query: avro, set: codecs + "avro-decimal-handling-mode = 'string'",
+		{key: "avro-decimal-handling-mode", query: avro, set: codecs + "avro-decimal-handling-mode = 'string'", parameter: "avro-decimal-handling-mode=string",
 			without: `"logicalType":"decimal"`, with: `"tidb_type":"DECIMAL"`},
-		{key: "avro-bigint-unsigned-handling-mode", query: avro, set: codecs + "avro-bigint-unsigned-handling-mode = 'string'",
+		{key: "avro-bigint-unsigned-handling-mode", query: avro, set: codecs + "avro-bigint-unsigned-handling-mode = 'string'", parameter: "avro-bigint-unsigned-handling-mode=string",
 			without: `"type":"long"`, with: `"tidb_type":"BIGINT UNSIGNED"`},
-		{key: "encoding-format", query: simple, set: codecs + "encoding-format = 'avro'", without: `{"version":1`, with: "messages"},
+		{key: "encoding-format", query: simple, set: codecs + "encoding-format = 'avro'", parameter: "encoding-format=avro", without: `{"version":1`, with: "messages"},
 		{key: "large-message-handle-option", query: open + small, set: large + "large-message-handle-option = 'handle-key-only'",
 			without: "ErrMessageTooLarge", with: `"ohk":true`},
 		{key: "large-message-handle-compression", query: canal, set: large + "large-message-handle-compression = 'lz4'",
@@ -228,6 +230,11 @@ func TestKeys(t *testing.T) {
 			require.Contains(t, without, tc.without)
 			require.Contains(t, with, tc.with)
 			require.NotContains(t, with, tc.without)
+			if tc.parameter != "" {
+				with = play(t, tc.query+"&"+tc.parameter, tc.base).String()
+				require.Contains(t, with, tc.with)
+				require.NotContains(t, with, tc.without)
+			}
 		})
 	}
 }

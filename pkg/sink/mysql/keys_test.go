@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -35,11 +36,12 @@ func configOf(t testing.TB, text string) *config.ReplicaConfig {
 	return c
 }
 
-// keySink is a sink to a fake server, as a changefeed's file makes it.
-func keySink(t testing.TB, text string, tidb bool) (*Sink, *fakeServer) {
+// keySink is a sink to a fake server, as the query of its URI and a
+// changefeed's file make it.
+func keySink(t testing.TB, query, text string, tidb bool) (*Sink, *fakeServer) {
 	t.Helper()
 	set, err := parseSettings(sink.Options{
-		URI: "mysql://h/", Config: configOf(t, text), TimeZone: time.FixedZone("Asia/Shanghai", 8*3600),
+		URI: config.SinkURI("mysql://h/?" + query), Config: configOf(t, text), TimeZone: time.FixedZone("Asia/Shanghai", 8*3600),
 	})
 	require.NoError(t, err)
 	f := &fakeServer{tellPrepares: true}
@@ -49,7 +51,8 @@ func keySink(t testing.TB, text string, tidb bool) (*Sink, *fakeServer) {
 	return s, f
 }
 
-// TestKeys: every key of the file changes what the downstream is sent.
+// TestKeys: every key of the file, and its parameter of the URI, changes what
+// the downstream is sent.
 func TestKeys(t *testing.T) {
 	const (
 		single    = "[sink.mysql-config]\nworker-count = 1\n"
@@ -63,6 +66,7 @@ func TestKeys(t *testing.T) {
 	apart := []string{"BEGIN;UPDATE $ SET $id$=1,$s$='b' WHERE $id$=1 LIMIT 1;UPDATE $ SET $id$=2,$s$='b' WHERE $id$=2 LIMIT 1;COMMIT"}
 	for _, tc := range []struct {
 		key, base, set string // the file, and what is added to it
+		parameter      string // of the URI, in its place
 		table          string
 		tidb           bool
 		rows           []step
@@ -70,33 +74,42 @@ func TestKeys(t *testing.T) {
 	}{
 		{key: "force-replicate", base: "", set: "force-replicate = true", table: keyless, rows: []step{{nil, row(1, 1.5)}},
 			with: []string{"INSERT INTO $ ($id$,$f$) VALUES (1,1.5e+00)"}},
-		{key: "safe-mode", base: "[sink]\n", set: "safe-mode = true", table: simple, rows: inserts[:1],
+		{key: "safe-mode", base: "[sink]\n", set: "safe-mode = true", parameter: "safe-mode=true", table: simple, rows: inserts[:1],
 			without: []string{"INSERT INTO $ ($id$,$s$) VALUES (1,'a')"},
 			with:    []string{"REPLACE INTO $ ($id$,$s$) VALUES (1,'a')"}},
-		{key: "max-txn-row", base: single, set: "max-txn-row = 1", table: simple, rows: inserts,
+		{key: "max-txn-row", base: single, set: "max-txn-row = 1", parameter: "max-txn-row=1", table: simple, rows: inserts,
 			without: []string{"INSERT INTO $ ($id$,$s$) VALUES (1,'a'),(2,'b')"},
 			with:    []string{"INSERT INTO $ ($id$,$s$) VALUES (1,'a')", "INSERT INTO $ ($id$,$s$) VALUES (2,'b')"}},
-		{key: "max-multi-update-row-size", base: single, set: "max-multi-update-row-size = 1", table: simple, tidb: true, rows: updates,
+		{key: "max-multi-update-row-size", base: single, set: "max-multi-update-row-size = 1", parameter: "max-multi-update-row-size=1", table: simple, tidb: true, rows: updates,
 			without: together, with: apart},
-		{key: "max-multi-update-row", base: single, set: "max-multi-update-row = 1", table: simple, tidb: true, rows: updates,
+		{key: "max-multi-update-row", base: single, set: "max-multi-update-row = 1", parameter: "max-multi-update-row=1", table: simple, tidb: true, rows: updates,
 			without: together, with: apart},
-		{key: "enable-batch-dml", base: single, set: "enable-batch-dml = false", table: simple, rows: inserts,
+		{key: "enable-batch-dml", base: single, set: "enable-batch-dml = false", parameter: "batch-dml-enable=false", table: simple, rows: inserts,
 			without: []string{"INSERT INTO $ ($id$,$s$) VALUES (1,'a'),(2,'b')"},
 			with:    []string{"BEGIN;INSERT INTO $ ($id$,$s$) VALUES (1,'a');INSERT INTO $ ($id$,$s$) VALUES (2,'b');COMMIT"}},
-		{key: "enable-multi-statement", base: single, set: "enable-multi-statement = false", table: simple, rows: inserts[:1],
+		{key: "enable-multi-statement", base: single, set: "enable-multi-statement = false", parameter: "multi-stmt-enable=false", table: simple, rows: inserts[:1],
 			without: []string{"INSERT INTO $ ($id$,$s$) VALUES (1,'a')"},
 			with:    []string{"BEGIN", "INSERT INTO $ ($id$,$s$) VALUES (1,'a')", "COMMIT"}},
-		{key: "enable-cache-prepared-statement", base: oneByOne, set: "enable-cache-prepared-statement = false", table: simple, rows: inserts,
+		{key: "enable-cache-prepared-statement", base: oneByOne, set: "enable-cache-prepared-statement = false", parameter: "cache-prep-stmts=false", table: simple, rows: inserts,
 			without: []string{"BEGIN", "prepare", "INSERT INTO $ ($id$,$s$) VALUES (?,?) [1 a]",
 				"INSERT INTO $ ($id$,$s$) VALUES (?,?) [2 b]", "COMMIT"},
 			with: []string{"BEGIN", "INSERT INTO $ ($id$,$s$) VALUES (1,'a')", "INSERT INTO $ ($id$,$s$) VALUES (2,'b')", "COMMIT"}},
-		{key: "time-zone", base: single, set: "time-zone = ''", table: timestamp, rows: []step{{nil, row(1, "2024-01-02 03:04:05")}},
+		{key: "time-zone", base: single, set: "time-zone = ''", parameter: "time-zone=", table: timestamp, rows: []step{{nil, row(1, "2024-01-02 03:04:05")}},
 			without: []string{"INSERT INTO $ ($id$,$s$) VALUES (1,'2024-01-02 03:04:05')"},
 			with:    []string{"INSERT INTO $ ($id$,$s$) VALUES (1,'2024-01-02 11:04:05')"}},
 	} {
 		t.Run(tc.key, func(t *testing.T) {
-			for text, want := range map[string][]string{tc.base: tc.without, tc.base + tc.set: tc.with} {
-				s, f := keySink(t, text, tc.tidb)
+			type variant struct {
+				query, text string
+				want        []string
+			}
+			variants := []variant{{"", tc.base, tc.without}, {"", tc.base + tc.set, tc.with}}
+			if tc.parameter != "" {
+				variants = append(variants, variant{tc.parameter, tc.base, tc.with})
+			}
+			for _, given := range variants {
+				want := slices.Clone(given.want)
+				s, f := keySink(t, given.query, given.text, tc.tidb)
 				u := newTable(t, 100, tc.table)
 				var rows []model.RawChange
 				for _, c := range tc.rows {
@@ -106,7 +119,7 @@ func TestKeys(t *testing.T) {
 				for i, w := range want {
 					want[i] = strings.ReplaceAll(strings.ReplaceAll(w, " $ ", " `d`.`t` "), "$", "`")
 				}
-				require.Equal(t, want, f.sent(), text)
+				require.Equal(t, want, f.sent(), given)
 			}
 		})
 	}
@@ -114,8 +127,15 @@ func TestKeys(t *testing.T) {
 
 // TestWorkerCount: as many transactions are under way as there are workers.
 func TestWorkerCount(t *testing.T) {
-	for _, workers := range []int{1, 3} {
-		s, f := keySink(t, fmt.Sprintf("[sink.mysql-config]\nworker-count = %d\nmax-txn-row = 1", workers), false)
+	for _, given := range []struct {
+		query, text string
+		workers     int
+	}{
+		{"", "[sink.mysql-config]\nworker-count = 1\nmax-txn-row = 1", 1},
+		{"", "[sink.mysql-config]\nworker-count = 3\nmax-txn-row = 1", 3},
+		{"worker-count=2", "[sink.mysql-config]\nworker-count = 3\nmax-txn-row = 1", 2},
+	} {
+		s, f := keySink(t, given.query, given.text, false)
 		release := make(chan struct{})
 		var mu sync.Mutex
 		active, most := 0, 0
@@ -138,36 +158,41 @@ func TestWorkerCount(t *testing.T) {
 		require.Eventually(t, func() bool {
 			mu.Lock()
 			defer mu.Unlock()
-			return active == workers
+			return active == given.workers
 		}, eventually, tick)
 		close(release)
 		for _, done := range all {
 			require.NoError(t, acked(t, done))
 		}
-		require.Equal(t, workers, most)
+		require.Equal(t, given.workers, most)
 	}
 }
 
 // TestSessionKeys: what sessions are opened with.
 func TestSessionKeys(t *testing.T) {
 	sv := &server{vars: map[string]string{"tidb_txn_mode": ""}}
-	for text, want := range map[string]string{"": "'optimistic'", "[sink.mysql-config]\ntidb-txn-mode = 'pessimistic'": "'pessimistic'"} {
-		s, _ := keySink(t, text, true)
-		require.Equal(t, want, s.settings.sessionVars(sv)["tidb_txn_mode"])
+	for _, given := range []struct{ query, text, want string }{
+		{"", "", "'optimistic'"},
+		{"", "[sink.mysql-config]\ntidb-txn-mode = 'pessimistic'", "'pessimistic'"},
+		{"tidb-txn-mode=pessimistic", "", "'pessimistic'"},
+	} {
+		s, _ := keySink(t, given.query, given.text, true)
+		require.Equal(t, given.want, s.settings.sessionVars(sv)["tidb_txn_mode"])
 	}
 }
 
 // TestTimeouts: a connection ends with the first step that takes too long.
 func TestTimeouts(t *testing.T) {
 	addr, _ := downstream(t, "d")
-	open := func(text string) error {
-		return Probe(t.Context(), sink.Options{URI: config.SinkURI("mysql://root@" + addr + "/"), Config: configOf(t, text), TimeZone: time.UTC})
+	open := func(query, text string) error {
+		return Probe(t.Context(), sink.Options{URI: config.SinkURI("mysql://root@" + addr + "/?" + query), Config: configOf(t, text), TimeZone: time.UTC})
 	}
-	require.NoError(t, open(""))
+	require.NoError(t, open("", ""))
 	for _, key := range []string{"timeout", "read-timeout", "write-timeout"} {
 		t.Run(key, func(t *testing.T) {
-			require.Error(t, open("[sink.mysql-config]\n"+key+" = '1ns'"))
-			require.NoError(t, open("[sink.mysql-config]\n"+key+" = '1h'"))
+			require.Error(t, open("", "[sink.mysql-config]\n"+key+" = '1ns'"))
+			require.NoError(t, open("", "[sink.mysql-config]\n"+key+" = '1h'"))
+			require.Error(t, open(key+"=1ns", "[sink.mysql-config]\n"+key+" = '1h'"))
 		})
 	}
 }
@@ -180,7 +205,7 @@ func TestCertificates(t *testing.T) {
 	_, _ = selfSigned(t, dir, "theirs")
 	pair, err := tls.LoadX509KeyPair(ca, key)
 	require.NoError(t, err)
-	connect := func(t *testing.T, text string) (shown []*x509.Certificate, err error) {
+	connect := func(t *testing.T, query, text string) (shown []*x509.Certificate, err error) {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
 		result := make(chan tls.ConnectionState, 1)
@@ -191,7 +216,7 @@ func TestCertificates(t *testing.T) {
 			}
 		}()
 		_ = Probe(t.Context(), sink.Options{
-			URI: config.SinkURI("mysql://root@" + listener.Addr().String() + "/"), Config: configOf(t, text), TimeZone: time.UTC,
+			URI: config.SinkURI("mysql://root@" + listener.Addr().String() + "/?" + query), Config: configOf(t, text), TimeZone: time.UTC,
 		})
 		require.NoError(t, listener.Close())
 		state, ok := <-result
@@ -200,31 +225,43 @@ func TestCertificates(t *testing.T) {
 		}
 		return state.PeerCertificates, nil
 	}
-	section := func(name string, keys ...string) string {
-		text := "[sink.mysql-config]\n"
+	// given names files by keys, in the URI and in the file of the changefeed.
+	given := func(name string, keys ...string) (query, text string) {
+		text = "[sink.mysql-config]\n"
 		for _, key := range keys {
-			text += fmt.Sprintf("%s = %q\n", key, filepath.Join(dir, name+map[string]string{"ssl-ca": ".pem", "ssl-cert": ".pem", "ssl-key": ".key"}[key]))
+			path := filepath.Join(dir, name+map[string]string{"ssl-ca": ".pem", "ssl-cert": ".pem", "ssl-key": ".key"}[key])
+			query += "&" + key + "=" + path
+			text += fmt.Sprintf("%s = %q\n", key, path)
 		}
-		return text
+		return query, text
 	}
-	t.Run("ssl-ca", func(t *testing.T) {
-		_, err := connect(t, "")
-		require.Error(t, err, "not encrypted")
-		_, err = connect(t, section("theirs", "ssl-ca"))
-		require.Error(t, err, "another authority")
-		shown, err := connect(t, section("ours", "ssl-ca"))
-		require.NoError(t, err)
-		require.Empty(t, shown)
-	})
-	t.Run("ssl-cert and ssl-key", func(t *testing.T) {
-		shown, err := connect(t, section("ours", "ssl-ca", "ssl-cert", "ssl-key"))
-		require.NoError(t, err)
-		require.Equal(t, "ours", shown[0].Subject.CommonName)
-		for _, alone := range []string{"ssl-cert", "ssl-key"} {
-			_, err = connect(t, section("ours", "ssl-ca", alone))
-			require.Error(t, err, "one without the other")
+	for _, where := range []string{"file", "uri"} {
+		open := func(t *testing.T, name string, keys ...string) ([]*x509.Certificate, error) {
+			query, text := given(name, keys...)
+			if where == "file" {
+				return connect(t, "", text)
+			}
+			return connect(t, query, "")
 		}
-	})
+		t.Run("ssl-ca", func(t *testing.T) {
+			_, err := open(t, "")
+			require.Error(t, err, "not encrypted")
+			_, err = open(t, "theirs", "ssl-ca")
+			require.Error(t, err, "another authority")
+			shown, err := open(t, "ours", "ssl-ca")
+			require.NoError(t, err)
+			require.Empty(t, shown)
+		})
+		t.Run("ssl-cert and ssl-key", func(t *testing.T) {
+			shown, err := open(t, "ours", "ssl-ca", "ssl-cert", "ssl-key")
+			require.NoError(t, err)
+			require.Equal(t, "ours", shown[0].Subject.CommonName)
+			for _, alone := range []string{"ssl-cert", "ssl-key"} {
+				_, err = open(t, "ours", "ssl-ca", alone)
+				require.Error(t, err, "one without the other")
+			}
+		})
+	}
 }
 
 // greetTLS begins as a MySQL server that knows TLS and reports the handshake.
