@@ -12,6 +12,25 @@ import (
 //go:embed meanings.txt
 var meanings string
 
+// parameters has one line per setting that the sink URI has too: path in files
+// | parameter.
+//
+//go:embed parameters.txt
+var parameters string
+
+// loadParameters returns the parameters of the URI by path in files.
+func loadParameters() (map[string]string, error) {
+	out := map[string]string{}
+	for i, line := range strings.Split(strings.TrimSuffix(parameters, "\n"), "\n") {
+		path, name, ok := strings.Cut(line, " | ")
+		if _, twice := out[path]; !ok || twice {
+			return nil, fmt.Errorf("parameters.txt, line %d: %q", i+1, line)
+		}
+		out[path] = name
+	}
+	return out, nil
+}
+
 // meaning is what the structs do not say of a setting.
 type meaning struct {
 	values, text string
@@ -41,7 +60,7 @@ const head = `# Configuration of a changefeed
 
 <!-- Made by go test ./api/configdoc -update; do not edit. -->
 
-The file of ` + "`--config`" + ` is TOML with the names of the first column; a name that is not here is an error. The API takes ` + "`replica_config`" + ` with the names of the second column and ignores others. Durations are texts such as ` + "`\"10m\"`" + `; the API also takes integers, which are nanoseconds, and always answers with these.
+The file of ` + "`--config`" + ` is TOML with the names of the first column; a name that is not here is an error. The API takes ` + "`replica_config`" + ` with the names of the second column and ignores others. The third column has the parameters of the sink URI; others are ignored. Durations are texts such as ` + "`\"10m\"`" + `; the API also takes integers, which are nanoseconds, and always answers with these.
 
 "unset" means that the parameter of the sink URI counts, and without one the default of the sink. Wherever a setting can be given in both, the URI wins.
 
@@ -60,11 +79,19 @@ const tail = `
 ` + "`alter table`" + `, which stands for: ` + "`rename table`, `modify table comment`, `modify table charset and collate`, `add table partition`, `drop table partition`, `truncate table partition`, `exchange table partition`, `reorganize table partition`, `alter table partitioning`, `remove table partitioning`, `add column`, `drop column`, `modify column`, `set default value`, `rebase auto id`, `add primary key`, `drop primary key`, `create index`, `drop index`, `rename index`, `alter index visibility`, `alter ttl info`, `alter ttl remove`, `multi schema change`" + `
 
 A statement that is left out still counts for the tables that are replicated: rows of a table whose ` + "`create table`" + ` was left out are sent.
+
+## Only in the sink URI
+
+` + "`has-vector-type`" + ` (MySQL sinks; bool, default false): columns of type VECTOR are made LONGTEXT in statements for a downstream that is not TiDB, or is one before 8.4 (pkg/sink/mysql.TestHasVectorType).
 `
 
 // Page writes docs/configuration.md.
 func Page() (string, error) {
 	known, err := loadMeanings()
+	if err != nil {
+		return "", err
+	}
+	uri, err := loadParameters()
 	if err != nil {
 		return "", err
 	}
@@ -87,11 +114,19 @@ func Page() (string, error) {
 		if f.JSON != "" {
 			json = "`" + strings.TrimPrefix(f.JSON, parent(f.JSON)+".") + "`"
 		}
-		fmt.Fprintf(b, "| `%s` | %s | %s | %s | %s | %s | %s |\n",
-			strings.TrimPrefix(f.TOML, name+"."), json, f.Type, f.Default, m.values, m.text, strings.Join(m.tests, "<br>"))
+		parameter := ""
+		if p, ok := uri[f.TOML]; ok {
+			parameter = "`" + p + "`"
+			delete(uri, f.TOML)
+		}
+		fmt.Fprintf(b, "| `%s` | %s | %s | %s | %s | %s | %s | %s |\n",
+			strings.TrimPrefix(f.TOML, name+"."), json, parameter, f.Type, f.Default, m.values, m.text, strings.Join(m.tests, "<br>"))
 	}
 	for path := range known {
 		return "", fmt.Errorf("meanings.txt has %s, which is no setting", path)
+	}
+	for path := range uri {
+		return "", fmt.Errorf("parameters.txt has %s, which is no setting", path)
 	}
 	var page strings.Builder
 	page.WriteString(head)
@@ -122,5 +157,5 @@ func heading(f Field) string {
 			title += ", `" + j + "`"
 		}
 	}
-	return "\n## " + title + "\n\n| File | API | Type | Default | Values | Meaning | Test |\n|---|---|---|---|---|---|---|\n"
+	return "\n## " + title + "\n\n| File | API | URI | Type | Default | Values | Meaning | Test |\n|---|---|---|---|---|---|---|---|\n"
 }

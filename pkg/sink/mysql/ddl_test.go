@@ -172,6 +172,18 @@ func TestWithoutVectors(t *testing.T) {
 	}
 }
 
+// TestHasVectorType: the parameter, and not the statement alone, decides.
+func TestHasVectorType(t *testing.T) {
+	ev := ddlEvent("d", "t", timodel.ActionCreateTable, "CREATE TABLE `t` (`v` VECTOR(3))")
+	for parameters, want := range map[string]string{
+		"": ev.Query, "has-vector-type=false": ev.Query, "has-vector-type=true": "CREATE TABLE `t` (`v` LONGTEXT)",
+	} {
+		s, f := fakeSink(t, parameters, false)
+		require.NoError(t, s.WriteDDL(t.Context(), ev))
+		require.Equal(t, []string{"USE `d`", want}, f.sent())
+	}
+}
+
 func FuzzWithoutVectors(f *testing.F) {
 	f.Add("CREATE TABLE `t` (`v` VECTOR(3) DEFAULT 'a\\'' )")
 	f.Fuzz(func(t *testing.T, query string) {
