@@ -3,6 +3,7 @@ package model
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 )
 
 const signMask = uint64(1) << 63
@@ -24,6 +25,12 @@ func TableSpan(physicalID int64) Span {
 func (s Span) Whole() bool {
 	w := TableSpan(s.TableID)
 	return bytes.Equal(s.StartKey, w.StartKey) && bytes.Equal(s.EndKey, w.EndKey)
+}
+
+// Borders shows the keys of the span the way that the tools of PD and the
+// stores do, in hex digits.
+func (s Span) Borders() (start, end string) {
+	return fmt.Sprintf("%X", s.StartKey), fmt.Sprintf("%X", s.EndKey)
 }
 
 // TableRegion is a region of a table, as far as cutting the table needs it.

@@ -2,10 +2,8 @@ package owner
 
 import (
 	"bytes"
-	"encoding/hex"
 	"slices"
 	"sort"
-	"strings"
 
 	"go.uber.org/zap"
 
@@ -140,8 +138,8 @@ func (p *pieces) overlapping(s model.Span) (found []int64) {
 func (p *pieces) fields(n int64) []zap.Field {
 	fields := []zap.Field{zap.Int64("tableID", p.table(n))}
 	if n < 0 {
-		upper := func(k []byte) string { return strings.ToUpper(hex.EncodeToString(k)) }
-		fields = append(fields, zap.String("startKey", upper(p.spans[n].StartKey)), zap.String("endKey", upper(p.spans[n].EndKey)))
+		start, end := p.spans[n].Borders()
+		fields = append(fields, zap.String("startKey", start), zap.String("endKey", end))
 	}
 	return fields
 }

@@ -137,7 +137,7 @@ func (p *Processor) letGo(s *span) {
 		p.waiting = append(p.waiting, next)
 		notify(p.places)
 	}
-	p.logger.Info("span is removed", zap.Int64("tableID", s.span.TableID), zap.Uint64("checkpointTs", s.checkpoint))
+	p.logger.Info("span is removed", append(s.fields(), zap.Uint64("checkpointTs", s.checkpoint))...)
 	p.metrics.tables.Set(float64(len(p.checkpoints.items)))
 	notify(p.changed)
 }

@@ -292,7 +292,7 @@ func (p *Processor) startSpan(s *span, now uint64) {
 // "span is removed" and "processor has ended" the logs of all captures show
 // who had a table when.
 func (p *Processor) logAdded(s *span) {
-	p.logger.Info("span is added", zap.Int64("tableID", s.span.TableID), zap.Uint64("checkpointTs", s.from()))
+	p.logger.Info("span is added", append(s.fields(), zap.Uint64("checkpointTs", s.from()))...)
 }
 
 func (p *Processor) count() int {

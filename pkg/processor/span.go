@@ -3,6 +3,8 @@ package processor
 import (
 	"sync/atomic"
 
+	"go.uber.org/zap"
+
 	"github.com/tidemark/tidemark/pkg/model"
 	"github.com/tidemark/tidemark/pkg/sorter"
 )
@@ -62,6 +64,16 @@ type span struct {
 	pulled          uint64 // resolved, as the heap knows it
 	checkpointPlace int
 	pulledPlace     int
+}
+
+// fields name the span in the log.
+func (s *span) fields() []zap.Field {
+	fields := []zap.Field{zap.Int64("tableID", s.span.TableID)}
+	if !s.span.Whole() {
+		start, end := s.span.Borders()
+		fields = append(fields, zap.String("startKey", start), zap.String("endKey", end))
+	}
+	return fields
 }
 
 // from is the TSO after which rows are delivered here.

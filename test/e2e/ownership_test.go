@@ -14,10 +14,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// tenure is a time in which one process had a table of a changefeed.
+// tenure is a time in which one process had a table of a changefeed, or a piece
+// of it.
 type tenure struct {
-	server   string
-	from, to time.Time // to is zero while it lasts
+	server     string
+	start, end string    // hex keys of a piece
+	from, to   time.Time // to is zero while it lasts
+}
+
+// meets tells whether both have a key in common.
+func (t tenure) meets(o tenure) bool {
+	return (t.end == "" || o.start < t.end) && (o.end == "" || t.start < o.end)
 }
 
 func (t tenure) String() string {
@@ -47,7 +54,7 @@ type tenures struct {
 var (
 	logTime   = regexp.MustCompile(`^\[(\S+ \S+) \S+\]`)
 	logFeed   = regexp.MustCompile(`\[changefeed=(\S+?)\] \[epoch=(\d+)\]`)
-	logTable  = regexp.MustCompile(`\[tableID=(\d+)\]`)
+	logTable  = regexp.MustCompile(`\[tableID=(\d+)\](?: \[startKey=(\w+)\] \[endKey=(\w+)\])?`)
 	logEvents = regexp.MustCompile(`\["?(span is added|span is removed|processor has ended|Welcome to Change Data Capture \(CDC\))"?\]`)
 )
 
@@ -55,7 +62,7 @@ const logLayout = "2006/01/02 15:04:05.000"
 
 // read takes one server's log.
 func (h *tenures) read(server string, log *bufio.Scanner) error {
-	type key struct{ feed, epoch, table string }
+	type key struct{ feed, epoch, table, start, end string }
 	open := map[key]time.Time{}
 	end := func(k key, to time.Time) {
 		from, ok := open[k]
@@ -64,7 +71,7 @@ func (h *tenures) read(server string, log *bufio.Scanner) error {
 		}
 		delete(open, k)
 		name := k.feed + " table " + k.table
-		h.tables[name] = append(h.tables[name], h.shorten(tenure{server, from, to}))
+		h.tables[name] = append(h.tables[name], h.shorten(tenure{server, k.start, k.end, from, to}))
 	}
 	endAll := func(which func(key) bool, to time.Time) {
 		for k := range open {
@@ -89,7 +96,7 @@ func (h *tenures) read(server string, log *bufio.Scanner) error {
 			k.feed, k.epoch = m[1], m[2]
 		}
 		if m := logTable.FindStringSubmatch(log.Text()); m != nil {
-			k.table = m[1]
+			k.table, k.start, k.end = m[1], m[2], m[3]
 		}
 		switch event[1] {
 		case "span is added":
@@ -129,9 +136,11 @@ func (h *tenures) overlaps() (found []string) {
 		slices.SortFunc(list, func(a, b tenure) int {
 			return cmp.Or(a.from.Compare(b.from), a.to.Compare(b.to))
 		})
-		for i := 1; i < len(list); i++ {
-			if before := list[i-1]; before.to.IsZero() || before.to.After(list[i].from) {
-				found = append(found, fmt.Sprintf("%s: %s, and %s", table, before, list[i]))
+		for i, t := range list {
+			for _, before := range list[:i] {
+				if before.meets(t) && (before.to.IsZero() || before.to.After(t.from)) {
+					found = append(found, fmt.Sprintf("%s: %s, and %s", table, before, t))
+				}
 			}
 		}
 	}
@@ -167,6 +176,9 @@ func TestTenures(t *testing.T) {
 		}
 		return text + "\n"
 	}
+	piece := func(table, start, end string) string {
+		return fmt.Sprintf("%s] [startKey=%s] [endKey=%s", table, start, end)
+	}
 	const welcome = "Welcome to Change Data Capture (CDC)"
 	for _, c := range []struct {
 		name          string
@@ -177,6 +189,9 @@ func TestTenures(t *testing.T) {
 		{"handed over", line(1, "span is added", "5") + line(3, "span is removed", "5"), line(3, "span is added", "5"), false, false},
 		{"still there", line(1, "span is added", "5") + line(4, "span is removed", "5"), line(3, "span is added", "5"), false, true},
 		{"never let go", line(1, "span is added", "5"), line(3, "span is added", "5"), false, true},
+		{"another piece", line(1, "span is added", piece("5", "10", "20")), line(3, "span is added", piece("5", "20", "30")), false, false},
+		{"pieces overlap", line(1, "span is added", piece("5", "10", "21")), line(3, "span is added", piece("5", "20", "30")), false, true},
+		{"a piece of a whole table", line(1, "span is added", "5"), line(3, "span is added", piece("5", "20", "30")), false, true},
 		{"another table", line(1, "span is added", "5"), line(3, "span is added", "6"), false, false},
 		{"the run ended", line(1, "span is added", "5") + line(2, "processor has ended", ""), line(3, "span is added", "5"), false, false},
 		{"the process was killed", line(1, "span is added", "5") + line(2, welcome, ""), line(3, "span is added", "5"), false, false},
