@@ -20,7 +20,6 @@ func checkBuilt(c *config.ReplicaConfig) error {
 	want("enable-sync-point", c.EnableSyncPoint != nil && *c.EnableSyncPoint)
 	want("bdr-mode", c.BDRMode != nil && *c.BDRMode)
 	want("consistent.level", c.Consistent.Level == config.ConsistentLevelEventual)
-	want("scheduler.enable-table-across-nodes", c.Scheduler.EnableTableAcrossNodes)
 	if len(wanted) == 0 {
 		return nil
 	}

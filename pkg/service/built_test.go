@@ -22,13 +22,9 @@ func TestWhatIsNotBuiltIsRefused(t *testing.T) {
 		"consistent.level": func(c *config.ReplicaConfig) {
 			c.Consistent.Level, c.Consistent.Storage = config.ConsistentLevelEventual, "file:///tmp/redo"
 		},
-		"scheduler.enable-table-across-nodes": func(c *config.ReplicaConfig) { c.Scheduler.EnableTableAcrossNodes = true },
 	} {
 		t.Run(name, func(t *testing.T) {
 			uri := config.SinkURI("mysql://h/")
-			if name == "scheduler.enable-table-across-nodes" {
-				uri = "blackhole://" // any other sink switches it off
-			}
 			c := servicetest.New()
 			_, err := c.Service().Create(context.Background(), request(func(r *service.CreateRequest) {
 				r.SinkURI = uri

@@ -50,7 +50,7 @@ func TestKafkaFaults(t *testing.T) {
 	var done sync.WaitGroup
 	var loadErr, countErr error
 	done.Go(func() { _, loadErr = load.Run(loading, s.upDB) })
-	done.Go(func() { countErr = countUp(loading, s.upDB) })
+	done.Go(func() { countErr = countUp(loading, s.upDB, "kfaults", 100) })
 
 	passed := func() {
 		t.Helper()
@@ -92,13 +92,13 @@ func TestKafkaFaults(t *testing.T) {
 	}
 }
 
-// countUp adds one to a random counter, over and over.
-func countUp(ctx context.Context, db *sql.DB) error {
+// countUp adds one to a random counter out of so many, over and over.
+func countUp(ctx context.Context, db *sql.DB, schema string, counters int) error {
 	r := rand.New(rand.NewPCG(1, 2))
 	running, release := workload.Outliving(ctx)
 	defer release()
 	for ctx.Err() == nil {
-		_, err := db.ExecContext(running, fmt.Sprintf("INSERT INTO kfaults.counters VALUES (%d, 1) ON DUPLICATE KEY UPDATE n = n + 1", r.IntN(100)))
+		_, err := db.ExecContext(running, fmt.Sprintf("INSERT INTO %s.counters VALUES (%d, 1) ON DUPLICATE KEY UPDATE n = n + 1", schema, r.IntN(counters)))
 		if err != nil {
 			return err
 		}

@@ -125,6 +125,7 @@ type feedOptions struct {
 	rules    []string
 	params   string         // more of the sink URI
 	sink     map[string]any // more of the sink's configuration
+	config   map[string]any // more of the changefeed's configuration
 	prepare  func(*consumer.Options)
 	// anyPartitions takes the topic's partitions, however many there are.
 	anyPartitions bool
@@ -163,10 +164,11 @@ func startQueueFeed(ctx context.Context, t *testing.T, s *sharedStack, o feedOpt
 	for k, v := range o.sink {
 		sinkConfig[k] = v
 	}
-	feed := cluster.Feed{
-		ID: f.id, SinkURI: uri, StartTs: o.startTs,
-		ReplicaConfig: map[string]any{"filter": map[string]any{"rules": o.rules}, "sink": sinkConfig},
+	replica := map[string]any{"filter": map[string]any{"rules": o.rules}, "sink": sinkConfig}
+	for k, v := range o.config {
+		replica[k] = v
 	}
+	feed := cluster.Feed{ID: f.id, SinkURI: uri, StartTs: o.startTs, ReplicaConfig: replica}
 	// A busy broker may need longer to make a topic than a client waits.
 	require.NoError(t, cluster.Until(ctx, "changefeed "+f.id, func() (bool, error) {
 		err := s.server.API.Create(ctx, feed)
@@ -222,7 +224,7 @@ type renamed struct {
 }
 
 // quotedSchema is a database of the Kafka tests, as it stands in statements.
-var quotedSchema = regexp.MustCompile("`(k(?:types|ddl|inserts|large|faults)[0-9]?(?:load)?)`")
+var quotedSchema = regexp.MustCompile("`(k(?:types|ddl|inserts|large|faults|split)[0-9]?(?:load)?)`")
 
 func (r *renamed) Rows(ctx context.Context, rows []codec.Event) error {
 	rows = slices.Clone(rows)
