@@ -219,6 +219,15 @@ func TestCaseSensitiveMatchers(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "x", r.Topic("A", "t"))
 	require.Equal(t, defaultTopic, r.Topic("a", "t"))
+
+	u := sinktest.NewTable(t, 7, "CREATE TABLE a.t (id INT PRIMARY KEY, v INT)")
+	for sensitive, want := range map[bool]string{true: "0@5 insert id=1 v=2", false: "0@5 insert id=1"} {
+		cfg.CaseSensitive = sensitive
+		cfg.Sink = &config.SinkConfig{ColumnSelectors: []*config.ColumnSelector{{Matcher: []string{"A.*"}, Columns: []string{"id"}}}}
+		r, err := NewRules(cfg, defaultTopic, "")
+		require.NoError(t, err)
+		require.Equal(t, []string{want}, events(t, r, u, 1, u.Change(5, 0, nil, []any{1, 2})))
+	}
 }
 
 func TestBadRules(t *testing.T) {

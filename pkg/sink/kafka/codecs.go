@@ -40,7 +40,7 @@ func (o *options) readCodec(p *params, sc *config.SinkConfig, cfg *config.Replic
 	}
 	c.ContentCompatible = p.boolean("content-compatible", sc.ContentCompatible, false)
 	c.OnlyOutputUpdatedColumns = p.boolean("only-output-updated-columns", sc.OnlyOutputUpdatedColumns, false) || c.ContentCompatible
-	c.DeleteOnlyHandleKey = p.boolean("delete-only-output-handle-key-columns", sc.DeleteOnlyOutputHandleKeyColumns, false)
+	c.DeleteOnlyHandleKey = sc.DeleteOnlyOutputHandleKeyColumns != nil && *sc.DeleteOnlyOutputHandleKeyColumns // not in the URI
 	c.DebeziumDisableSchema = p.boolean("debezium-disable-schema", sc.DebeziumDisableSchema, false)
 	c.OutputOldValue = outputsOldValue(protocol, sc)
 	c.OutputRowChecksum = cfg.Integrity != nil && cfg.Integrity.IntegrityCheckLevel == config.IntegrityCorrectness

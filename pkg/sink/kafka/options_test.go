@@ -103,7 +103,8 @@ func TestURIWinsOverConfiguration(t *testing.T) {
 	require.Equal(t, sarama.CompressionZSTD, o.compression)
 	require.Equal(t, "two", o.clientID)
 	require.Equal(t, 4*time.Second, o.dialTimeout)
-	require.True(t, o.codec.EnableTiDBExtension && o.codec.ContentCompatible && o.codec.OnlyOutputUpdatedColumns && o.codec.DeleteOnlyHandleKey)
+	require.True(t, o.codec.EnableTiDBExtension && o.codec.ContentCompatible && o.codec.OnlyOutputUpdatedColumns)
+	require.False(t, o.codec.DeleteOnlyHandleKey, "the URI does not have this one")
 	require.Equal(t, 7, o.codec.MaxBatchSize)
 }
 
@@ -177,7 +178,10 @@ func TestSettingsThatExcludeEachOther(t *testing.T) {
 		adjust func(*config.ReplicaConfig)
 	}{
 		{avro, force},
-		{"protocol=open-protocol&delete-only-output-handle-key-columns=true", force},
+		{"protocol=open-protocol", func(c *config.ReplicaConfig) {
+			force(c)
+			c.Sink.DeleteOnlyOutputHandleKeyColumns = &c.ForceReplicate
+		}},
 		{"protocol=open-protocol", large},
 		{avro, checksum},
 		{avro + "&enable-tidb-extension=true&avro-decimal-handling-mode=string", checksum},
