@@ -11,10 +11,12 @@ type memory interface {
 	Held() int64  // bytes in memory
 	Lent() int64  // those of them that are with the sink
 	Quota() int64 // what Held should not exceed
-	// BeginScan asks for a part of what all changefeeds share; false: not now.
-	BeginScan(bytes int64) bool
-	// EndScan gives the part back.
-	EndScan(bytes int64)
+	// BeginScan asks for a part of what all changefeeds share, for as many
+	// bytes as a scan should bring, negative when that is not known; false: not now.
+	BeginScan(bytes int64) (reserved int64, ok bool)
+	// EndScan gives the part back and tells what the scan brought, negative
+	// when that is not known.
+	EndScan(reserved, brought int64)
 }
 
 // admission paces the scans of history. Nothing that a span's scan brings can
@@ -27,7 +29,7 @@ type admission struct {
 	budget int64
 
 	mu       sync.Mutex
-	scanning map[*span]int64 // and what each was expected to bring
+	scanning map[*span]int64 // and what is reserved for each
 	known    bool            // a scan has ended
 	guess    int64           // bytes that one scan brings, by those that have ended
 }
@@ -52,18 +54,25 @@ func (a *admission) admit(s *span) bool {
 	if n > 0 {
 		need += (n + 1) * a.guess
 	}
-	if need > room || n > 0 && !a.known || !a.memory.BeginScan(a.guess) {
+	if need > room || n > 0 && !a.known {
 		return false
 	}
-	a.scanning[s] = a.guess
-	return true
+	guess := a.guess
+	if !a.known {
+		guess = -1
+	}
+	reserved, ok := a.memory.BeginScan(guess)
+	if ok {
+		a.scanning[s] = reserved
+	}
+	return ok
 }
 
 // ended tells that the span's history, so many bytes, is read.
 func (a *admission) ended(s *span, bytes int64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.drop(s) {
+	if a.drop(s, bytes) {
 		if !a.known {
 			a.known, a.guess = true, bytes
 			return
@@ -76,15 +85,16 @@ func (a *admission) ended(s *span, bytes int64) {
 func (a *admission) forget(s *span) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.drop(s)
+	a.drop(s, -1)
 }
 
-// drop returns false for a span that is not being scanned. admission.mu is held.
-func (a *admission) drop(s *span) bool {
-	expected, ok := a.scanning[s]
+// drop ends a scan that brought so many bytes. It returns false for a span
+// that is not being scanned. admission.mu is held.
+func (a *admission) drop(s *span, brought int64) bool {
+	reserved, ok := a.scanning[s]
 	if ok {
 		delete(a.scanning, s)
-		a.memory.EndScan(expected)
+		a.memory.EndScan(reserved, brought)
 	}
 	return ok
 }
@@ -94,6 +104,6 @@ func (a *admission) close() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for s := range a.scanning {
-		a.drop(s)
+		a.drop(s, -1)
 	}
 }

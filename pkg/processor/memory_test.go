@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
@@ -32,17 +33,18 @@ func (m *fakeMemory) Lent() int64      { return m.lent }
 func (m *fakeMemory) Quota() int64     { return m.quota }
 func (m *fakeMemory) LendLimit() int64 { return m.limit }
 
-func (m *fakeMemory) BeginScan(bytes int64) bool {
-	if !m.full {
-		m.scans++
-		m.expected += bytes
+func (m *fakeMemory) BeginScan(bytes int64) (int64, bool) {
+	if m.full {
+		return 0, false
 	}
-	return !m.full
+	m.scans++
+	m.expected += bytes
+	return bytes, true
 }
 
-func (m *fakeMemory) EndScan(bytes int64) {
+func (m *fakeMemory) EndScan(reserved, _ int64) {
 	m.scans--
-	m.expected -= bytes
+	m.expected -= reserved
 }
 
 func TestAdmission(t *testing.T) {
@@ -240,7 +242,7 @@ func TestProcessLimit(t *testing.T) {
 	}
 	moving.add(1, 10)
 	s := moving.up.sub(t, 1)
-	require.True(t, s.o.Admit(), "less than its share is in use")
+	require.Eventually(t, s.o.Admit, 10*time.Second, time.Millisecond, "less than its share is in use")
 	s.history(rows)
 	moving.waitCheckpoint(20 + rows)
 	require.Len(t, moving.sink.rowsOf(1), rows)
@@ -307,7 +309,7 @@ func TestScansWaitForEachOther(t *testing.T) {
 	})
 	busy.resolve(40)
 	one.waitCheckpoint(40)
-	require.True(t, waits.o.Admit(), "the other is done")
+	other.waitFor("the other to be done", waits.o.Admit)
 	waits.resolve(40)
 	other.waitFor("all to be delivered", func() bool { return other.Progress().CheckpointTs == 40 })
 }

@@ -3,6 +3,7 @@ package sorter
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // lendPart is the part of the memory limit, one over this, that may be lent
@@ -10,6 +11,11 @@ import (
 // the two apart lets both always go on: who waits for room to buffer waits for
 // the disk only, however long a sink stands still.
 const lendPart = 4
+
+// scanPatience is how long a scan that does not fit waits for sinks to make
+// room before rows of others may be sent to disk for it, and the time between
+// two such scans.
+const scanPatience = 2 * time.Second
 
 // budget is the memory that all changefeeds of the process share. Without a
 // limit it only counts.
@@ -23,12 +29,16 @@ type budget struct {
 	waits    atomic.Int64 // times that somebody did
 	feeds    atomic.Int64
 
+	now func() time.Time
+
 	mu       sync.Mutex
 	scans    int   // of history, under way
 	expected int64 // bytes that they will bring
+	average  int64 // bytes that the last ones brought
+	forced   time.Time
 }
 
-func newBudget(limit int64) *budget { return &budget{limit: limit} }
+func newBudget(limit int64) *budget { return &budget{limit: limit, now: time.Now} }
 
 // forBuffers is what buffered must not exceed, in bytes.
 func (b *budget) forBuffers() int64 { return b.limit - b.limit/lendPart }
@@ -96,27 +106,48 @@ func (b *budget) risen() {
 }
 
 // beginScan tells whether a scan of history may start that is expected to
-// bring so many bytes to a changefeed that has so many buffered. It may when
-// it fits beside everything else. When nothing else is being scanned it also
-// may for who has less than its share: others, whose sinks may stand still,
-// then have to go to disk.
-func (b *budget) beginScan(bytes, buffered int64) bool {
+// bring so many bytes, or when that is negative as many as others. It may when
+// that fits beside everything else, and then it is reserved. Normally sinks
+// soon make room. When they do not, a changefeed that has less than its share
+// buffered may start a scan beside no other, now and then: rows of others,
+// whose sinks may stand still, then have to go to disk.
+func (b *budget) beginScan(f *Feed, bytes int64) (reserved int64, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.limit > 0 {
-		fits := b.buffered.Load()+b.expected+bytes <= b.high()
-		if !fits && (b.scans > 0 || buffered > b.share(b.forBuffers())) {
-			return false
-		}
+	if bytes < 0 {
+		bytes = b.average
 	}
+	if b.limit > 0 && b.buffered.Load()+b.expected+bytes > b.high() && !b.forcesScan(f) {
+		return 0, false
+	}
+	f.refused = time.Time{}
 	b.scans++
 	b.expected += bytes
+	return bytes, true
+}
+
+// forcesScan tells whether a scan may start although it does not fit. mu is held.
+func (b *budget) forcesScan(f *Feed) bool {
+	now := b.now()
+	if f.refused.IsZero() {
+		f.refused = now
+	}
+	if b.scans > 0 || f.buffered.Load() > b.share(b.forBuffers()) ||
+		now.Sub(f.refused) < scanPatience || now.Sub(b.forced) < scanPatience {
+		return false
+	}
+	b.forced = now
 	return true
 }
 
-func (b *budget) endScan(bytes int64) {
+// endScan gives back what was reserved and learns what the scan brought,
+// negative when that is not known.
+func (b *budget) endScan(reserved, brought int64) {
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.scans--
-	b.expected -= bytes
-	b.mu.Unlock()
+	b.expected -= reserved
+	if brought >= 0 {
+		b.average = (b.average + brought) / 2
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"math"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -32,26 +33,54 @@ func TestBudget(t *testing.T) {
 	unbound := newBudget(0)
 	require.True(t, unbound.take(math.MaxInt64/2))
 	require.False(t, unbound.short())
-	require.True(t, unbound.beginScan(math.MaxInt64/2, math.MaxInt64/2))
+	_, ok := unbound.beginScan(&Feed{}, math.MaxInt64/2)
+	require.True(t, ok)
 }
 
 func TestBeginScan(t *testing.T) {
+	now := time.Unix(1000, 0)
 	b := newBudget(160) // 120 for buffers, 90 before rows go to disk
+	b.now = func() time.Time { return now }
 	b.join(3)
-	require.True(t, b.beginScan(50, 0))
-	require.True(t, b.beginScan(40, 0), "all that fits may run")
-	require.False(t, b.beginScan(1, 0))
-	b.endScan(50)
+	f, g := &Feed{}, &Feed{}
+	may := func(f *Feed, bytes int64) bool {
+		t.Helper()
+		reserved, ok := b.beginScan(f, bytes)
+		require.True(t, !ok || reserved == bytes)
+		return ok
+	}
+	require.True(t, may(f, 50))
+	require.True(t, may(g, 40), "all that fits may run")
+	require.False(t, may(f, 1))
+	b.endScan(50, -1)
 	require.True(t, b.take(50))
-	require.False(t, b.beginScan(1, 50), "the memory of one scan is in use, that of another reserved")
-	b.endScan(40)
-	require.True(t, b.take(60))
-	require.False(t, b.beginScan(1, 41), "alone, but with more than its share")
-	require.True(t, b.beginScan(1000, 40), "alone")
-	require.False(t, b.beginScan(0, 0))
-	b.endScan(1000)
-	b.join(-2)
-	require.True(t, b.beginScan(1000, 120), "nobody to share with")
+	require.False(t, may(f, 1), "the memory of one scan is in use, that of another reserved")
+	now = now.Add(scanPatience)
+	require.False(t, may(f, 1), "another one runs")
+	b.endScan(40, 40)
+	require.True(t, may(f, 40))
+	b.endScan(40, 60)
+	require.Equal(t, int64(40), b.average)
+
+	require.True(t, b.take(10))
+	_, ok := b.beginScan(f, -1)
+	require.False(t, ok, "as many as others bring")
+	now = now.Add(scanPatience - 1)
+	require.False(t, may(f, 31), "sinks may make room soon")
+	now = now.Add(1)
+	f.buffered.Store(41)
+	require.False(t, may(f, 31), "more than its share")
+	f.buffered.Store(40)
+	require.True(t, may(f, 31), "others go to disk")
+	require.False(t, may(f, 1000))
+	require.False(t, may(g, 1000))
+	b.endScan(31, 31)
+	now = now.Add(scanPatience)
+	require.True(t, may(g, 1000), "the next one's turn")
+	b.endScan(1000, -1)
+	require.False(t, may(f, 1000), "one at a time")
+	now = now.Add(scanPatience)
+	require.True(t, may(f, 1000))
 }
 
 // TestLendLimit: changefeeds share what may be lent evenly.

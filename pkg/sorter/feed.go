@@ -4,6 +4,7 @@ import (
 	"math"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // hardSlack is how far, in bytes and beside a quarter of the quota, a buffer
@@ -20,6 +21,8 @@ type Feed struct {
 
 	failed atomic.Pointer[error]
 	closed atomic.Bool
+
+	refused time.Time // since when scans have no room; guarded by budget.mu
 
 	mu    sync.Mutex
 	spans map[*Span]struct{}
@@ -63,14 +66,15 @@ func (f *Feed) LendLimit() int64 {
 }
 
 // BeginScan asks whether the process has memory for a scan of history that is
-// expected to bring so many bytes. If it has, EndScan must follow with the
-// same number.
-func (f *Feed) BeginScan(bytes int64) bool {
-	return f.engine.budget.beginScan(bytes, f.buffered.Load())
+// expected to bring so many bytes; negative is not known. If it has, EndScan
+// must follow with what was reserved.
+func (f *Feed) BeginScan(bytes int64) (reserved int64, ok bool) {
+	return f.engine.budget.beginScan(f, bytes)
 }
 
-// EndScan tells that a scan is over.
-func (f *Feed) EndScan(bytes int64) { f.engine.budget.endScan(bytes) }
+// EndScan tells that a scan is over and how many bytes it brought; negative is
+// not known.
+func (f *Feed) EndScan(reserved, brought int64) { f.engine.budget.endScan(reserved, brought) }
 
 // Close drops all spans and releases whoever waits in Add. Batches may be
 // released later.
