@@ -56,11 +56,17 @@ func TestProcessLimit(t *testing.T) {
 	for i := len(uris); i < 10; i++ {
 		uris[fmt.Sprintf("blackhole-%d", i)] = "blackhole://"
 	}
-	// Paused changefeeds hold GC back, so that the history outlives the load.
 	for id, uri := range uris {
-		createPaused(ctx, t, server.API, id, uri, startTs, 0)
+		require.NoError(t, server.API.Create(ctx, feedOf(id, uri, startTs, 0)))
 	}
 	require.NoError(t, load.Prepare(ctx, upDB))
+	preparedTs, err := cluster.TSO(ctx, upDB)
+	require.NoError(t, err)
+	// Paused they hold GC back, so that the history outlives the load.
+	for id := range uris {
+		require.NoError(t, server.API.WaitCheckpoint(ctx, id, preparedTs))
+		require.NoError(t, server.API.Pause(ctx, id))
+	}
 	require.NoError(t, load.Run(ctx, upDB))
 	endTs, err := cluster.TSO(ctx, upDB)
 	require.NoError(t, err)

@@ -60,7 +60,7 @@ func TestMemory(t *testing.T) {
 	require.NoError(t, err)
 	begin := time.Now()
 	// The history must outlive the load: a paused changefeed holds GC back.
-	createPaused(ctx, t, server.API, "holder", "blackhole://", startTs, memoryQuota)
+	createPaused(ctx, t, server.API, "holder", "blackhole://", startTs)
 	require.NoError(t, load.Prepare(ctx, db))
 	require.NoError(t, load.Run(ctx, db))
 	endTs, err := cluster.TSO(ctx, db)
@@ -72,7 +72,7 @@ func TestMemory(t *testing.T) {
 		"mariadb":   "mysql://root@" + maria.Addr() + "/",
 	} {
 		t.Run(name, func(t *testing.T) {
-			createPaused(ctx, t, server.API, name, uri, startTs, memoryQuota)
+			createPaused(ctx, t, server.API, name, uri, startTs)
 			require.NoError(t, server.Stop())
 			require.NoError(t, server.Start(ctx))
 			require.NoError(t, server.ResetPeak())
@@ -90,18 +90,22 @@ func TestMemory(t *testing.T) {
 	requireRows(ctx, t, mariaDB, load)
 }
 
-// createPaused makes a changefeed with a memory quota, 0 meaning the default,
-// and pauses it.
-func createPaused(ctx context.Context, t *testing.T, api *cluster.API, id, uri string, startTs, quota uint64) {
+// createPaused makes a changefeed and pauses it.
+func createPaused(ctx context.Context, t *testing.T, api *cluster.API, id, uri string, startTs uint64) {
 	t.Helper()
-	require.NoError(t, api.Create(ctx, cluster.Feed{
+	require.NoError(t, api.Create(ctx, feedOf(id, uri, startTs, memoryQuota)))
+	require.NoError(t, api.Pause(ctx, id))
+}
+
+// feedOf is a changefeed of the loads here; a quota of 0 means the default.
+func feedOf(id, uri string, startTs, quota uint64) cluster.Feed {
+	return cluster.Feed{
 		ID: id, SinkURI: uri, StartTs: startTs,
 		ReplicaConfig: map[string]any{
 			"memory_quota": quota,
 			"filter":       map[string]any{"rules": []string{"memory.*"}},
 		},
-	}))
-	require.NoError(t, api.Pause(ctx, id))
+	}
 }
 
 // requireRows holds the number of rows downstream against what the load leaves.
