@@ -107,7 +107,8 @@ func (b *budget) risen() {
 
 // beginScan tells whether a scan of history may start that is expected to
 // bring so many bytes, or when that is negative as many as others. It may when
-// that fits beside everything else, and then it is reserved. Normally sinks
+// that fits beside everything else, and then it is reserved; what needs most
+// of the memory goes to disk anyway and counts as half of it. Normally sinks
 // soon make room. When they do not, a changefeed that has less than its share
 // buffered may start a scan beside no other, now and then: rows of others,
 // whose sinks may stand still, then have to go to disk.
@@ -116,6 +117,9 @@ func (b *budget) beginScan(f *Feed, bytes int64) (reserved int64, ok bool) {
 	defer b.mu.Unlock()
 	if bytes < 0 {
 		bytes = b.average
+	}
+	if b.limit > 0 {
+		bytes = min(bytes, b.high()/2)
 	}
 	if b.limit > 0 && b.buffered.Load()+b.expected+bytes > b.high() && !b.forcesScan(f) {
 		return 0, false
