@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/concurrency"
@@ -53,9 +54,9 @@ type Session struct {
 	capture model.CaptureID
 
 	begun   time.Time
-	renewed atomic.Int64  // since begun, when etcd last renewed the lease
-	silent  chan struct{} // closed when renewals are no longer heard
-	deafen  context.CancelFunc
+	renewed atomic.Int64 // since begun, when the newest renewal that etcd confirmed was asked for
+	stop    context.CancelFunc
+	stopped chan struct{} // closed when no renewal is asked for any more
 }
 
 // NewSession grants a lease of ttl, whole seconds, and keeps it alive until
@@ -78,28 +79,60 @@ func (c *Client) NewSession(ctx context.Context, ttl time.Duration, capture mode
 	if err != nil {
 		return nil, errors.ErrPDEtcdAPIError.Wrap(err)
 	}
-	out := &Session{client: c, session: s, ttl: ttl, capture: capture, begun: begun, silent: make(chan struct{})}
-	listenCtx, deafen := context.WithCancel(ctx)
-	renewals, err := c.etcd.KeepAlive(listenCtx, lease)
-	if err != nil {
-		deafen()
-		s.Orphan()
-		return nil, errors.ErrPDEtcdAPIError.Wrap(err)
-	}
-	out.deafen = deafen
+	out := &Session{client: c, session: s, ttl: ttl, capture: capture, begun: begun, stopped: make(chan struct{})}
+	renewing, stop := context.WithCancel(ctx)
+	out.stop = stop
 	go func() {
-		defer close(out.silent)
-		for range renewals {
-			out.renewed.Store(int64(time.Since(begun)))
-		}
+		defer close(out.stopped)
+		out.renew(renewing)
 	}()
 	return out, nil
 }
 
-// Valid tells whether the lease is alive for some time yet: whether it was
-// renewed within four fifths of its TTL. The rest is for what is on its way
-// when the answer is given. Unlike Done it is right at once in a process that
-// was stopped for a while and goes on.
+// renewalsPerTTL is how often in a TTL Valid learns that the lease is alive.
+const renewalsPerTTL = 5
+
+// renew asks for renewals of its own, until ctx ends: the client's say when an
+// answer came, not when it was asked for. An answer that waited while the
+// process was stopped, or on the network, tells of a lease that may be over.
+func (s *Session) renew(ctx context.Context) {
+	tick := time.NewTicker(s.ttl / renewalsPerTTL)
+	defer tick.Stop()
+	for {
+		asked := time.Since(s.begun)
+		if s.renewOnce(ctx) == nil {
+			s.renewed.Store(int64(asked))
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// renewOnce returns nil when etcd has renewed the lease during the call.
+func (s *Session) renewOnce(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.ttl)
+	defer cancel()
+	stream, err := etcdserverpb.NewLeaseClient(s.client.etcd.ActiveConnection()).LeaseKeepAlive(ctx)
+	if err != nil {
+		return err
+	}
+	if err := stream.Send(&etcdserverpb.LeaseKeepAliveRequest{ID: int64(s.session.Lease())}); err != nil {
+		return err
+	}
+	answer, err := stream.Recv()
+	if err == nil && answer.TTL <= 0 {
+		err = rpctypes.ErrLeaseNotFound
+	}
+	return err
+}
+
+// Valid tells whether the lease is alive for some time yet: whether a renewal
+// that etcd confirmed was asked for within four fifths of its TTL. The rest is
+// for what is on its way when the answer is given. Unlike Done it is right at
+// once in a process that was stopped for a while and goes on.
 func (s *Session) Valid() bool {
 	return time.Since(s.begun)-time.Duration(s.renewed.Load()) < s.ttl*4/5
 }
@@ -157,9 +190,9 @@ func (s *Session) Resign(ctx context.Context, fence Fence) error {
 // Close may be called again. A lease that has expired is no error.
 func (s *Session) Close(ctx context.Context) error {
 	_, err := s.client.etcd.Delete(ctx, s.client.keys.PositionPrefix(model.DefaultNamespace, s.capture), clientv3.WithPrefix())
-	s.deafen()
+	s.stop()
 	select {
-	case <-s.silent:
+	case <-s.stopped:
 	case <-ctx.Done():
 	}
 	s.session.Orphan()

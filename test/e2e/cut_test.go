@@ -41,7 +41,7 @@ func TestNetworkCut(t *testing.T) {
 		proxies = append(proxies, proxy)
 		o.Via, o.Args = proxy, append(o.Args, "--config", conf)
 	})
-	feed, end := c.spreadLoad("cut", 10)
+	feed, end := c.spreadLoad("cut", 10, true)
 	owner, ownerID := c.role(true)
 	worker, workerID := c.role(false)
 	toOwner := proxies[0]

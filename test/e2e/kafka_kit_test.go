@@ -224,7 +224,7 @@ type renamed struct {
 }
 
 // quotedSchema is a database of the Kafka tests, as it stands in statements.
-var quotedSchema = regexp.MustCompile("`(k(?:types|ddl|inserts|large|faults|split)[0-9]?(?:load)?)`")
+var quotedSchema = regexp.MustCompile("`(k(?:types|ddl|inserts|large|faults|split)[0-9]?(?:load)?|spread|cut)`")
 
 func (r *renamed) Rows(ctx context.Context, rows []codec.Event) error {
 	rows = slices.Clone(rows)

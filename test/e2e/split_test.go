@@ -208,12 +208,14 @@ func (c *captures) rebalance(feed string) {
 	require.NoError(c.t, c.any().Do(c.ctx, http.MethodPost, "/api/v1/changefeeds/"+feed+"/tables/rebalance_table", nil, nil))
 }
 
-// passed waits until the checkpoint has passed the present.
-func (c *captures) passed(feed string) {
+// passed waits until the checkpoints have passed the present.
+func (c *captures) passed(feeds ...string) {
 	c.t.Helper()
 	ts, err := cluster.TSO(c.ctx, c.upDB)
 	require.NoError(c.t, err)
 	begun := time.Now()
-	require.NoError(c.t, c.any().WaitCheckpoint(c.ctx, feed, ts))
+	for _, feed := range feeds {
+		require.NoError(c.t, c.any().WaitCheckpoint(c.ctx, feed, ts))
+	}
 	c.t.Logf("caught up after %s", time.Since(begun).Round(time.Millisecond))
 }

@@ -183,8 +183,9 @@ func (c *captures) tiupDrain(id string) (first int) {
 }
 
 // spreadLoad writes until the function that it returns is called; the
-// changefeed replicates to MariaDB and has caught up with the tables.
-func (c *captures) spreadLoad(schema string, tables int) (feed string, end func()) {
+// changefeed replicates to MariaDB, another one, if wanted, to Kafka. Both have
+// caught up with the tables.
+func (c *captures) spreadLoad(schema string, tables int, kafka bool) (feed string, end func()) {
 	t := c.t
 	c.downs = c.downs[1:] // MariaDB alone
 	load := workload.Spec{Schema: schema, Tables: tables, Keys: 2000, Workers: 2, Seed: uint64(time.Now().UnixNano()), Done: new(atomic.Int64)}
@@ -192,10 +193,16 @@ func (c *captures) spreadLoad(schema string, tables int) (feed string, end func(
 	startTs, err := cluster.TSO(c.ctx, c.upDB)
 	require.NoError(t, err)
 	feeds := createFeeds(c.ctx, t, c.sharedStack, schema, startTs, schema+".*")
+	var beside *stream
+	if kafka {
+		beside = c.startStream(load, startTs)
+		feeds = append(feeds, beside.id)
+	}
 	require.NoError(t, load.Prepare(c.ctx, c.upDB))
-	prepared, err := cluster.TSO(c.ctx, c.upDB)
-	require.NoError(t, err)
-	require.NoError(t, c.server.API.WaitCheckpoint(c.ctx, feeds[0], prepared))
+	if kafka {
+		beside.countUp()
+	}
+	c.passed(feeds...)
 	var watches []*validator.Checkpoints
 	for _, server := range c.servers {
 		watches = append(watches, validator.WatchCheckpoints(c.ctx, server.API, feeds))
@@ -209,7 +216,10 @@ func (c *captures) spreadLoad(schema string, tables int) (feed string, end func(
 		loading.Wait()
 		require.NoError(t, loadErr)
 		c.server, _ = c.role(true)
-		requireReplicated(c.ctx, t, c.sharedStack, feeds, []string{schema})
+		if kafka {
+			beside.end()
+		}
+		requireReplicated(c.ctx, t, c.sharedStack, feeds[:1], []string{schema})
 		for _, watch := range watches {
 			require.NoError(t, watch.Stop(), "a checkpoint went back")
 		}
@@ -222,7 +232,7 @@ func (c *captures) spreadLoad(schema string, tables int) (feed string, end func(
 func TestRollingUpgrade(t *testing.T) {
 	ctx := testContext(t, 5*time.Minute)
 	c := startCaptures(ctx, t, 3)
-	feed, end := c.spreadLoad("upgrade", 12)
+	feed, end := c.spreadLoad("upgrade", 12, false)
 	lag := c.watchLag(feed)
 	defer lag.stop()
 	list, err := c.tiupList()
