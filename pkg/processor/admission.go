@@ -1,10 +1,20 @@
 package processor
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
 
-// minScanBudget is what scans of history may bring into memory, in bytes,
-// for the smallest quotas.
-const minScanBudget = 16 << 20
+const (
+	// minScanBudget is what scans of history may bring into memory, in bytes,
+	// for the smallest quotas.
+	minScanBudget = 16 << 20
+
+	// idleSink is how long a sink must have had nothing to do before that is
+	// taken for a standstill: between a scan and its first rows in the sink, and
+	// between two batches, there is always a moment in which it has nothing.
+	idleSink = 500 * time.Millisecond
+)
 
 // memory is what admission has to keep within; a *sorter.Feed.
 type memory interface {
@@ -27,20 +37,23 @@ type memory interface {
 type admission struct {
 	memory memory
 	budget int64
+	now    func() time.Time
 
 	mu       sync.Mutex
+	busyAt   time.Time       // when the sink or a scan was last seen at work
 	scanning map[*span]int64 // and what is reserved for each
 	known    bool            // a scan has ended
 	guess    int64           // bytes that one scan brings, by those that have ended
 }
 
-func newAdmission(m memory) *admission {
-	return &admission{memory: m, budget: max(minScanBudget, m.Quota()/64), scanning: map[*span]int64{}}
+func newAdmission(m memory, now func() time.Time) *admission {
+	return &admission{memory: m, budget: max(minScanBudget, m.Quota()/64), now: now, busyAt: now(), scanning: map[*span]int64{}}
 }
 
 // admit tells whether the span may read its history now. While the sink is at
 // work, what is in memory gets less by itself, and there is no hurry. Else, as
-// long as the quota is kept, one may: the checkpoint waits for it.
+// long as the quota is kept, one may: the checkpoint waits for it. Spans that
+// were refused ask again every few milliseconds.
 func (a *admission) admit(s *span) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -48,7 +61,11 @@ func (a *admission) admit(s *span) bool {
 		return true
 	}
 	need, room, n := a.memory.Held(), a.memory.Quota(), int64(len(a.scanning))
+	now := a.now()
 	if n > 0 || a.memory.Lent() > 0 {
+		a.busyAt = now
+	}
+	if now.Sub(a.busyAt) < idleSink {
 		room = a.budget
 	}
 	if n > 0 {

@@ -49,7 +49,8 @@ func (m *fakeMemory) EndScan(reserved, _ int64) {
 
 func TestAdmission(t *testing.T) {
 	m := &fakeMemory{quota: 1 << 30}
-	a := newAdmission(m)
+	clock := time.Unix(0, 0)
+	a := newAdmission(m, func() time.Time { return clock })
 	spans := make([]*span, 100)
 	for i := range spans {
 		spans[i] = &span{}
@@ -83,11 +84,16 @@ func TestAdmission(t *testing.T) {
 	m.held, m.lent = 33<<20, 1
 	require.Zero(t, admitted(), "the sink makes room")
 	m.lent = 0
-	require.Equal(t, 1, admitted(), "one may always run")
+	clock = clock.Add(idleSink - 1)
+	require.Zero(t, admitted(), "the sink may be about to get the rows")
+	clock = clock.Add(1)
+	require.Equal(t, 1, admitted(), "one may run: the sink stands still")
 	a.forget(spans[0])
 	m.full = true
 	require.Zero(t, admitted(), "other changefeeds fill the memory")
 	m.full = false
+	require.Zero(t, admitted(), "a scan has been at work")
+	clock = clock.Add(idleSink)
 	require.Equal(t, 1, admitted())
 	a.close()
 	require.Zero(t, m.scans)
