@@ -46,6 +46,13 @@ type feed struct {
 	reached    uint64    // barrier of earlier runs: rows up to it may be downstream
 	movedAt    time.Time // when the stored checkpoint moved
 	timer      *time.Timer
+	armed      time.Time // when timer fires
+	tasksBuf   []Task    // of publish
+
+	// infoRev is stored.InfoRev. calm says that the run only follows the
+	// present, which brings a step several times a second. Others read them.
+	infoRev atomic.Int64
+	calm    atomic.Bool
 }
 
 func newFeed(o *Owner, stored *etcdmeta.Feed) *feed {
@@ -73,6 +80,7 @@ func (f *feed) adopt(stored *etcdmeta.Feed) {
 		f.movedAt = f.o.clock()
 	}
 	f.stored = stored
+	f.infoRev.Store(stored.InfoRev)
 }
 
 // loop runs until ctx ends or the changefeed was removed. It begins after the
@@ -97,11 +105,11 @@ func (f *feed) loop(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-f.box.signal:
-			for _, fn := range f.box.take() {
-				fn()
-			}
 		case <-f.run.schemaChanged():
 		case <-f.timer.C:
+		}
+		for _, fn := range f.box.take() {
+			fn()
 		}
 	}
 }
@@ -115,6 +123,21 @@ func (f *feed) leave() {
 }
 
 func (f *feed) post(fn func()) { f.box.post(fn) }
+
+// crowd is how many changefeeds make a crowd: their checkpoints are stored so
+// seldom (flushGapPerFeed) that news of them can wait for the next resolved-ts.
+const crowd = 50
+
+// postNews is post for progress that nothing waits for. In a crowd it is looked
+// at together with the next resolved-ts: waking every changefeed for each report
+// and each stored checkpoint is most of what idle changefeeds cost the owner.
+func (f *feed) postNews(fn func()) {
+	if f.calm.Load() && f.o.count.Load() >= crowd {
+		f.box.leave(fn)
+		return
+	}
+	f.box.post(fn)
+}
 
 func (f *feed) state() model.FeedState { return f.stored.Info.State }
 
@@ -142,6 +165,7 @@ func (f *feed) step(ctx context.Context) {
 	f.markStatus()
 	f.publish()
 	f.arm(now)
+	f.calm.Store(f.run != nil && f.run.calm())
 }
 
 // drive moves the run and reacts to where that leads.
@@ -181,6 +205,11 @@ func (f *feed) arm(now time.Time) {
 	case f.run != nil && f.run.arr.balanceAt.After(now):
 		wait = min(wait, f.run.arr.balanceAt.Sub(now))
 	}
+	due := now.Add(wait)
+	if f.armed.After(now) && !f.armed.After(due) {
+		return // it is looked at again when the timer fires
+	}
+	f.armed = due
 	f.timer.Reset(wait)
 }
 

@@ -260,9 +260,18 @@ func (f *fleet) reported(c stream, report *peerpb.Report) {
 	}
 	for _, r := range report.Feeds {
 		if feed := f.o.find(peer.FeedID(r.Feed)); feed != nil {
-			feed.post(func() { feed.onReport(f.o.ctx, id, r) })
+			deliver := feed.post
+			if onlyProgress(r) {
+				deliver = feed.postNews
+			}
+			deliver(func() { feed.onReport(f.o.ctx, id, r) })
 		}
 	}
+}
+
+// onlyProgress is true for reports of a run that goes on as it did.
+func onlyProgress(r *peerpb.FeedReport) bool {
+	return r.Error == nil && r.Warning == nil && !r.Stopped && len(r.Removed) == 0 && len(r.Prepared) == 0
 }
 
 func (f *fleet) detached(c stream) {

@@ -89,7 +89,7 @@ func (fl *flusher) flush(ctx context.Context) (int, error) {
 	for i, rev := range revs {
 		f, w := feeds[i], writes[i]
 		fl.raise(f, w.Rev, rev)
-		f.post(func() { f.onFlushed(fl.o.ctx, w, rev) })
+		f.postNews(func() { f.onFlushed(fl.o.ctx, w, rev) })
 	}
 	return len(writes), err
 }

@@ -22,6 +22,14 @@ func (b *mailbox) post(fn func()) {
 	}
 }
 
+// leave queues fn without a signal: it is called when the goroutine is awake
+// next, which somebody else sees to.
+func (b *mailbox) leave(fn func()) {
+	b.mu.Lock()
+	b.queue = append(b.queue, fn)
+	b.mu.Unlock()
+}
+
 // take empties the queue.
 func (b *mailbox) take() []func() {
 	b.mu.Lock()

@@ -99,6 +99,7 @@ type Owner struct {
 
 	mu    sync.Mutex
 	feeds map[model.ChangefeedID]*feed
+	count atomic.Int64 // of feeds
 	// removed holds the revisions at which changefeeds were deleted, until
 	// the watch has seen it: records from before are void.
 	removed map[model.ChangefeedID]int64
@@ -310,6 +311,7 @@ func (o *Owner) onRecord(id model.ChangefeedID, stored *etcdmeta.Feed) {
 	if f == nil && stored != nil && stored.Info != nil {
 		f = newFeed(o, stored)
 		o.feeds[id] = f
+		o.count.Store(int64(len(o.feeds)))
 		o.loops.Go(func() { f.loop(o.ctx) })
 		o.mu.Unlock()
 		o.keeper.hurry()
@@ -317,7 +319,11 @@ func (o *Owner) onRecord(id model.ChangefeedID, stored *etcdmeta.Feed) {
 		return
 	}
 	o.mu.Unlock()
-	if f != nil {
+	switch {
+	case f == nil:
+	case stored != nil && stored.Info != nil && stored.InfoRev == f.infoRev.Load():
+		f.postNews(func() { f.onRecord(o.ctx, stored) }) // a stored checkpoint, most likely by us
+	default:
 		f.post(func() { f.onRecord(o.ctx, stored) })
 	}
 }
@@ -326,6 +332,7 @@ func (o *Owner) onRecord(id model.ChangefeedID, stored *etcdmeta.Feed) {
 func (o *Owner) forget(f *feed, rev int64) {
 	o.mu.Lock()
 	delete(o.feeds, f.id)
+	o.count.Store(int64(len(o.feeds)))
 	o.removed[f.id] = rev
 	o.mu.Unlock()
 	o.touch()

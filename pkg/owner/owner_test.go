@@ -304,3 +304,31 @@ func TestThousandTables(t *testing.T) {
 	t.Logf("first checkpoint after %s", time.Since(begun))
 	require.Len(t, c.view().Tasks[0].TableIDs, 500)
 }
+
+// In a crowd progress is looked at with the next resolved-ts of the schema,
+// and the checkpoint follows as before.
+func TestNewsWaitsInACrowd(t *testing.T) {
+	c := newCluster(t, newFakeSchema(200, table(1, "a")))
+	a := c.addCapture("c-a")
+	c.startOwner(a)
+	c.create()
+	c.waitCheckpoint(200)
+	f := c.owner.find(feedID)
+	eventually(t, "nothing to do", f.calm.Load)
+	c.owner.count.Store(crowd)
+	ts := uint64(300)
+	eventually(t, "the checkpoint follows", func() bool {
+		ts++
+		c.schema.advance(ts)
+		return c.view().Status.CheckpointTs > 300
+	})
+
+	quiet := &feed{o: c.owner, box: newMailbox()}
+	quiet.calm.Store(true)
+	quiet.postNews(func() {})
+	require.Empty(t, quiet.box.signal)
+	require.Len(t, quiet.box.take(), 1)
+	quiet.calm.Store(false)
+	quiet.postNews(func() {})
+	require.Len(t, quiet.box.signal, 1)
+}

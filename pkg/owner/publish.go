@@ -26,16 +26,19 @@ func (v *FeedView) checkpoint() uint64 {
 
 // publish shows readers the current situation, if it differs from what they see.
 func (f *feed) publish() {
-	v := &FeedView{ID: f.id, Info: f.info, Status: f.stored.Status, ResolvedTs: f.resolved}
+	v := FeedView{ID: f.id, Info: f.info, Status: f.stored.Status, ResolvedTs: f.resolved}
 	if r := f.run; r != nil {
-		v.Tasks, v.Scheduled = r.taskViews(), r.settled
+		f.tasksBuf = r.taskViews(f.tasksBuf[:0])
+		v.Tasks, v.Scheduled = f.tasksBuf, r.settled
 		v.LastSyncedTs, v.PullerResolvedTs = r.synced()
 	}
 	v.Stalled = f.stall(f.o.clock())
-	if old := f.view.Load(); old != nil && sameView(old, v) {
+	if old := f.view.Load(); old != nil && sameView(old, &v) {
 		return
 	}
-	f.view.Store(v)
+	fresh := v
+	fresh.Tasks = slices.Clone(v.Tasks)
+	f.view.Store(&fresh)
 	f.o.touch()
 }
 
@@ -59,9 +62,9 @@ func sameStall(a, b *model.Stall) bool {
 		(a.RetryAt == nil) == (b.RetryAt == nil) && (a.RetryAt == nil || a.RetryAt.Equal(*b.RetryAt))
 }
 
-// taskViews lists the tables per capture, and how far each capture is.
-func (r *run) taskViews() []Task {
-	tasks := slices.Clone(r.place.list())
+// taskViews appends the tables per capture, and how far each capture is.
+func (r *run) taskViews(dst []Task) []Task {
+	tasks := append(dst, r.place.list()...)
 	for i := range tasks {
 		capture := tasks[i].CaptureID
 		if w := r.works[capture]; w != nil && r.place.count(capture) > 0 && w.progress != nil {
@@ -87,6 +90,9 @@ func (r *run) synced() (lastCommit, puller uint64) {
 
 // stall says why the checkpoint stands still; nil while it moves.
 func (f *feed) stall(now time.Time) *model.Stall {
+	if f.state().Running() && now.Sub(f.movedAt) < stallAfter {
+		return nil
+	}
 	s := &model.Stall{Since: f.movedAt}
 	switch f.state() {
 	case model.StateStopped:
@@ -101,9 +107,6 @@ func (f *feed) stall(now time.Time) *model.Stall {
 		retryAt := f.machine.retryAt
 		s.Reason, s.Detail, s.RetryAt = model.StallBackoff, f.errorText(), &retryAt
 		return s
-	}
-	if now.Sub(f.movedAt) < stallAfter {
-		return nil
 	}
 	f.runStall(s)
 	return s

@@ -263,6 +263,11 @@ func (r *run) minBarrier() uint64 {
 	return max(r.planner.done, r.f.checkpoint) + 1
 }
 
+// calm tells whether the run has nothing to do but to raise its barrier.
+func (r *run) calm() bool {
+	return r.settled && r.planner.next == nil && r.delivery == nil && len(r.arr.moves) == 0 && r.barrier == r.planner.done
+}
+
 // finished tells whether everything up to the target-ts is downstream.
 func (r *run) finished() bool {
 	target := r.info.TargetTs
