@@ -18,9 +18,6 @@ var unproven = []string{
 	"sync-point-interval",
 	"sync-point-retention",
 	"bdr-mode",
-	"scheduler.enable-table-across-nodes",
-	"scheduler.region-threshold",
-	"scheduler.write-key-threshold",
 }
 
 // TestEverySettingIsProven: every setting names a test in which changing it

@@ -22,6 +22,11 @@ func (c *ReplicaConfig) FitTo(uri SinkURI) *ReplicaConfig {
 	if err != nil {
 		return &out
 	}
+	if out.Scheduler.EnableTableAcrossNodes && !cutsTables(u.Scheme) {
+		scheduler := *out.Scheduler
+		scheduler.EnableTableAcrossNodes = false
+		out.Scheduler = &scheduler
+	}
 	kind := KindOfScheme(u.Scheme)
 	if kind == SinkBlackhole {
 		return &out

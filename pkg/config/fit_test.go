@@ -24,6 +24,16 @@ func full() *ReplicaConfig {
 	return c
 }
 
+// Only queues take rows of one table from several captures.
+func TestFitToCutTables(t *testing.T) {
+	c := full()
+	c.Scheduler.EnableTableAcrossNodes = true
+	for uri, cut := range map[SinkURI]bool{"kafka+ssl://h/t": true, "blackhole://": true, "mysql://h/": false, "s3://b/p": false} {
+		require.Equal(t, cut, c.FitTo(uri).Scheduler.EnableTableAcrossNodes, uri)
+	}
+	require.True(t, c.Scheduler.EnableTableAcrossNodes, "it is left as it is")
+}
+
 func TestFitTo(t *testing.T) {
 	mqOnly := func(s *SinkConfig) []bool {
 		return []bool{

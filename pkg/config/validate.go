@@ -98,10 +98,16 @@ func (c *SchedulerConfig) validateAndAdjust(scheme string) error {
 	if c.WriteKeyThreshold < 0 {
 		return plainError("write-key-threshold must be larger than 0")
 	}
-	if !strings.Contains(scheme, "kafka") && !strings.Contains(scheme, "blackhole") {
+	if !cutsTables(scheme) {
 		c.EnableTableAcrossNodes = false
 	}
 	return nil
+}
+
+// cutsTables tells whether a table may be spread over captures for this kind
+// of downstream.
+func cutsTables(scheme string) bool {
+	return strings.Contains(scheme, "kafka") || strings.Contains(scheme, "blackhole")
 }
 
 func (c *ReplicaConfig) validateIntegrity(kind SinkKind) error {

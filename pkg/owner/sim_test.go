@@ -3,7 +3,6 @@ package owner
 import (
 	"context"
 	"fmt"
-	"math"
 	"math/rand"
 	"os"
 	"runtime"
@@ -274,18 +273,6 @@ func (s *sim) step() {
 
 func (s *sim) owner() *simTerm { return s.terms[len(s.terms)-1] }
 
-// bound is how far everything is downstream truly, and which table is there.
-func (s *sim) bound() (bound uint64, last int) {
-	bound = math.MaxUint64
-	for cell, ts := range s.delivered {
-		table := cell / s.cells
-		if dropped := s.dropped[table]; ts < bound && (dropped == 0 || ts < dropped) {
-			bound, last = ts, table
-		}
-	}
-	return bound, last
-}
-
 // check looks at what must hold at any time.
 func (s *sim) check() {
 	bound, table := s.bound()
@@ -301,36 +288,6 @@ func (s *sim) check() {
 		if state := f.state(); state != model.StateNormal && state != model.StateStopped {
 			s.fail("the changefeed is %s", state)
 		}
-	}
-}
-
-// begin is called when a capture begins to deliver a span.
-func (s *sim) begin(c *simCapture, key simKey, ts uint64) {
-	s.counts.Begins++
-	if key.to-key.from < s.cells {
-		s.counts.Pieces++
-	}
-	for _, other := range s.captures {
-		if other != c && other.holds(key) {
-			s.fail("%v begins on %s while %s holds it", key, c.id, other.id)
-		}
-	}
-	for _, delivered := range s.of(key) {
-		if ts > delivered && s.dropped[key.table] == 0 {
-			s.fail("%v begins on %s at %d, but its rows after %d are not delivered", key, c.id, ts, delivered)
-		}
-	}
-}
-
-// deliver is called when a capture has delivered the rows of a span in
-// (from, to].
-func (s *sim) deliver(c *simCapture, key simKey, from, to uint64) {
-	cells := s.of(key)
-	for i, delivered := range cells {
-		if from > delivered {
-			s.fail("rows of %v in (%d, %d] are lost on %s", key, delivered, from, c.id)
-		}
-		cells[i] = max(delivered, to)
 	}
 }
 

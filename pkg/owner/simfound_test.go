@@ -20,7 +20,10 @@ type stage struct {
 }
 
 func newStage(t *testing.T, tables int, captures ...model.CaptureID) *stage {
-	s := newSim(t, simOptions{seed: 1, tables: tables}, false)
+	return stageOf(newSim(t, simOptions{seed: 1, tables: tables}, false), captures...)
+}
+
+func stageOf(s *sim, captures ...model.CaptureID) *stage {
 	st := &stage{sim: s, term: s.owner(), info: map[model.CaptureID]*model.CaptureInfo{}}
 	for _, id := range captures {
 		st.register(id)

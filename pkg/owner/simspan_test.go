@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 
 	"github.com/tidemark/tidemark/pkg/model"
@@ -84,6 +85,48 @@ func (s *sim) touching(k simKey) (keys []simKey) {
 		}
 	}
 	return keys
+}
+
+// bound is how far everything is downstream truly, and which table is there.
+func (s *sim) bound() (bound uint64, last int) {
+	bound = math.MaxUint64
+	for cell, ts := range s.delivered {
+		table := cell / s.cells
+		if dropped := s.dropped[table]; ts < bound && (dropped == 0 || ts < dropped) {
+			bound, last = ts, table
+		}
+	}
+	return bound, last
+}
+
+// begin is called when a capture begins to deliver a span.
+func (s *sim) begin(c *simCapture, key simKey, ts uint64) {
+	s.counts.Begins++
+	if key.to-key.from < s.cells {
+		s.counts.Pieces++
+	}
+	for _, other := range s.captures {
+		if other != c && other.holds(key) {
+			s.fail("%v begins on %s while %s holds it", key, c.id, other.id)
+		}
+	}
+	for _, delivered := range s.of(key) {
+		if ts > delivered && s.dropped[key.table] == 0 {
+			s.fail("%v begins on %s at %d, but its rows after %d are not delivered", key, c.id, ts, delivered)
+		}
+	}
+}
+
+// deliver is called when a capture has delivered the rows of a span in
+// (from, to].
+func (s *sim) deliver(c *simCapture, key simKey, from, to uint64) {
+	cells := s.of(key)
+	for i, delivered := range cells {
+		if from > delivered {
+			s.fail("rows of %v in (%d, %d] are lost on %s", key, delivered, from, c.id)
+		}
+		cells[i] = max(delivered, to)
+	}
 }
 
 // uneven says what is wrong with where the spans run: they cover every table,
