@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -72,48 +73,63 @@ func pausedFeed(ctx context.Context, s *stack, sink string, startTs, prepared ui
 }
 
 func (b *bench) catchUpOne(ctx context.Context, sink string, load workload.Bulk, endTs uint64) error {
-	server := b.stack.server
-	if err := server.Stop(); err != nil {
-		return err
-	}
-	if err := server.Start(ctx); err != nil {
-		return err
-	}
-	if err := server.ResetPeak(); err != nil {
-		return err
-	}
-	before, err := server.Usage()
-	if err != nil {
-		return err
-	}
-	profiled := make(chan error, 1)
-	begin := time.Now()
-	if err := server.API.Resume(ctx, sink); err != nil {
-		return err
-	}
-	go func() { profiled <- b.takeProfile(ctx, sink) }()
-	if err := waitCheckpoint(ctx, server.API, sink, endTs); err != nil {
-		<-profiled
-		return err
-	}
-	took := time.Since(begin)
-	after, err := server.Usage()
-	if err := <-profiled; err != nil {
-		return err
-	}
+	api := b.stack.server.API
+	c, err := b.measure(ctx, sink, endTs, func() error { return api.Resume(ctx, sink) })
 	if err != nil {
 		return err
 	}
 	rows := float64(load.Total())
-	name := fmt.Sprintf("catch-up of %d changes, %s", load.Total(), sink)
-	b.add(name, "%.2f CPU-µs per row; %.0f rows/s; peak memory %s", float64((after.CPU-before.CPU).Microseconds())/rows, rows/took.Seconds(), mib(after.PeakRSS))
+	b.add(fmt.Sprintf("catch-up of %d changes, %s", load.Total(), sink), "%s", c.over(rows))
 	if _, db := b.stack.uri(sink); db != nil {
 		if err := checkRows(ctx, db, load); err != nil {
 			return err
 		}
 	}
 	// A changefeed that has caught up must not cost the next one.
-	return server.API.Delete(ctx, sink)
+	return api.Delete(ctx, sink)
+}
+
+// cost is what a changefeed took to catch up.
+type cost struct {
+	took, cpu time.Duration
+	peak      int64 // bytes
+}
+
+// over is the cost of so many rows.
+func (c cost) over(rows float64) string {
+	return fmt.Sprintf("%.2f CPU-µs per row; %.0f rows/s; peak memory %s", float64(c.cpu.Microseconds())/rows, rows/c.took.Seconds(), mib(c.peak))
+}
+
+// measure starts the server anew and the changefeed with it, and waits until
+// its checkpoint is at endTs.
+func (b *bench) measure(ctx context.Context, feed string, endTs uint64, start func() error) (cost, error) {
+	server := b.stack.server
+	if err := server.Stop(); err != nil {
+		return cost{}, err
+	}
+	if err := server.Start(ctx); err != nil {
+		return cost{}, err
+	}
+	if err := server.ResetPeak(); err != nil {
+		return cost{}, err
+	}
+	before, err := server.Usage()
+	if err != nil {
+		return cost{}, err
+	}
+	begin := time.Now()
+	if err := start(); err != nil {
+		return cost{}, err
+	}
+	profiled := make(chan error, 1)
+	go func() { profiled <- b.takeProfile(ctx, feed) }()
+	err = waitCheckpoint(ctx, server.API, feed, endTs)
+	took := time.Since(begin)
+	if err != nil {
+		return cost{}, errors.Join(err, <-profiled)
+	}
+	after, err := server.Usage()
+	return cost{took: took, cpu: after.CPU - before.CPU, peak: after.PeakRSS}, errors.Join(err, <-profiled)
 }
 
 // checkRows holds the number of rows downstream against what the load leaves.

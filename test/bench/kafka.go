@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/tidemark/tidemark/test/cluster"
 	"github.com/tidemark/tidemark/test/kafka"
@@ -73,40 +72,14 @@ func (b *bench) kafkaLoad(ctx context.Context, brokers *kafka.Cluster, load work
 // kafkaOne measures a changefeed from its making, in a server that was just
 // started, until it has caught up.
 func (b *bench) kafkaOne(ctx context.Context, brokers *kafka.Cluster, c kafkaCase, startTs, endTs uint64) error {
-	server := b.stack.server
-	if err := server.Stop(); err != nil {
-		return err
-	}
-	if err := server.Start(ctx); err != nil {
-		return err
-	}
-	if err := server.ResetPeak(); err != nil {
-		return err
-	}
-	before, err := server.Usage()
-	if err != nil {
-		return err
-	}
 	uri := fmt.Sprintf("kafka://%s/%s?protocol=%s&partition-num=%d&required-acks=-1", brokers.Addrs()[0], c.id(), c.protocol, c.partitions)
-	profiled := make(chan error, 1)
-	begin := time.Now()
-	err = server.API.Create(ctx, cluster.Feed{ID: c.id(), SinkURI: uri, StartTs: startTs, ReplicaConfig: map[string]any{
-		"filter": map[string]any{"rules": []string{c.load.Schema + ".*"}},
-		"sink":   map[string]any{"dispatchers": []any{map[string]any{"matcher": []string{"*.*"}, "partition": "index-value"}}},
-	}})
-	if err != nil {
-		return err
-	}
-	go func() { profiled <- b.takeProfile(ctx, c.id()) }()
-	if err := waitCheckpoint(ctx, server.API, c.id(), endTs); err != nil {
-		<-profiled
-		return err
-	}
-	took := time.Since(begin)
-	after, err := server.Usage()
-	if err := <-profiled; err != nil {
-		return err
-	}
+	api := b.stack.server.API
+	spent, err := b.measure(ctx, c.id(), endTs, func() error {
+		return api.Create(ctx, cluster.Feed{ID: c.id(), SinkURI: uri, StartTs: startTs, ReplicaConfig: map[string]any{
+			"filter": map[string]any{"rules": []string{c.load.Schema + ".*"}},
+			"sink":   map[string]any{"dispatchers": []any{map[string]any{"matcher": []string{"*.*"}, "partition": "index-value"}}},
+		}})
+	})
 	if err != nil {
 		return err
 	}
@@ -119,9 +92,8 @@ func (b *bench) kafkaOne(ctx context.Context, brokers *kafka.Cluster, c kafkaCas
 		return fmt.Errorf("%d messages for %.0f rows", messages, rows)
 	}
 	b.add(fmt.Sprintf("Kafka, %s, %d partitions, rows of %d bytes, %d changes", c.protocol, c.partitions, rowBytes(c.load), c.load.Total()),
-		"%.2f CPU-µs per row; %.0f rows/s; %.1f MB/s; peak memory %s", float64((after.CPU-before.CPU).Microseconds())/rows,
-		rows/took.Seconds(), float64(bytes)/1e6/took.Seconds(), mib(after.PeakRSS))
-	return server.API.Delete(ctx, c.id())
+		"%s; %.1f MB/s", spent.over(rows), float64(bytes)/1e6/spent.took.Seconds())
+	return api.Delete(ctx, c.id())
 }
 
 // rowBytes is about the size of a load's rows.
