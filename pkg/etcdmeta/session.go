@@ -89,31 +89,34 @@ func (c *Client) NewSession(ctx context.Context, ttl time.Duration, capture mode
 	return out, nil
 }
 
-// renewalsPerTTL is how often in a TTL Valid learns that the lease is alive.
-const renewalsPerTTL = 5
+// How often Valid learns that the lease is alive: so many times in a TTL, and
+// this soon after a failure.
+const (
+	renewalsPerTTL = 5
+	renewalRetry   = 300 * time.Millisecond
+)
 
 // renew asks for renewals of its own, until ctx ends: the client's say when an
 // answer came, not when it was asked for. An answer that waited while the
 // process was stopped, or on the network, tells of a lease that may be over.
 func (s *Session) renew(ctx context.Context) {
-	tick := time.NewTicker(s.ttl / renewalsPerTTL)
-	defer tick.Stop()
 	for {
-		asked := time.Since(s.begun)
+		asked, pause := time.Since(s.begun), renewalRetry
 		if s.renewOnce(ctx) == nil {
 			s.renewed.Store(int64(asked))
+			pause = s.ttl / renewalsPerTTL
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-time.After(pause):
 		}
 	}
 }
 
 // renewOnce returns nil when etcd has renewed the lease during the call.
 func (s *Session) renewOnce(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, s.ttl)
+	ctx, cancel := context.WithTimeout(ctx, s.ttl/2)
 	defer cancel()
 	stream, err := etcdserverpb.NewLeaseClient(s.client.etcd.ActiveConnection()).LeaseKeepAlive(ctx)
 	if err != nil {
