@@ -19,8 +19,12 @@ import (
 const (
 	// lookups is how many tables PD is asked about at a time.
 	lookups = 8
-	// lookupTimeout bounds the answer about one table.
-	lookupTimeout = 10 * time.Second
+	// maxLookupFailures is how many answers may fail until the other tables of
+	// the batch stay whole without a question.
+	maxLookupFailures = lookups
+	// lookupTimeout bounds the answer about one table, which may have very many
+	// regions.
+	lookupTimeout = 30 * time.Second
 )
 
 // cutting decides which tables of a run are cut into pieces. A table is looked
@@ -97,34 +101,49 @@ func (r *run) placeTable(fleet *fleetView, table int64) {
 
 // lookAt asks PD how large tables are, and cuts those that are to be cut. It
 // runs in a task. Where PD does not answer, the table stays whole: that is
-// slower, but goes on.
+// slower, but goes on. It is not asked in vain over and over.
 func (r *run) lookAt(tables []int64, captures int) map[int64][]model.Span {
 	var mu sync.Mutex
+	failures := 0
 	cuts := map[int64][]model.Span{}
 	var group errgroup.Group
 	group.SetLimit(lookups)
 	for _, table := range tables {
 		group.Go(func() error {
-			ctx, cancel := context.WithTimeout(r.ctx, lookupTimeout)
-			defer cancel()
-			span := model.TableSpan(table)
-			regions, err := r.f.o.upstream.TableRegions(ctx, span, r.cut.rule.WrittenKeys > 0)
-			if err != nil {
-				if r.ctx.Err() == nil {
-					r.f.logger.Warn("a table stays whole, its regions are not known", zap.Int64("tableID", table), zap.Error(err))
-				}
+			mu.Lock()
+			away := failures > maxLookupFailures
+			mu.Unlock()
+			if away || r.ctx.Err() != nil {
 				return nil
 			}
-			if spans := scheduler.Split(span, regions, captures, r.cut.rule); spans != nil {
-				mu.Lock()
+			spans, err := r.lookAtOne(table, captures)
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case err == nil && spans != nil:
 				cuts[table] = spans
-				mu.Unlock()
+			case err != nil:
+				failures++
+				r.f.logger.Warn("a table stays whole, its regions are not known",
+					zap.Int64("tableID", table), zap.Bool("othersToo", failures > maxLookupFailures), zap.Error(err))
 			}
 			return nil
 		})
 	}
 	_ = group.Wait() // no function fails
 	return cuts
+}
+
+// lookAtOne cuts a table; nil when it stays whole.
+func (r *run) lookAtOne(table int64, captures int) ([]model.Span, error) {
+	ctx, cancel := context.WithTimeout(r.ctx, lookupTimeout)
+	defer cancel()
+	span := model.TableSpan(table)
+	regions, err := r.f.o.upstream.TableRegions(ctx, span, r.cut.rule.WrittenKeys > 0)
+	if err != nil {
+		return nil, err
+	}
+	return scheduler.Split(span, regions, captures, r.cut.rule), nil
 }
 
 // onLookedAt takes over what PD said about tables. One that has found a place

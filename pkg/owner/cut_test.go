@@ -2,8 +2,10 @@ package owner
 
 import (
 	"bytes"
+	"errors"
 	"math/rand"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -200,4 +202,19 @@ func TestPiecesJoinToACover(t *testing.T) {
 		require.Zero(t, placed, "every place is one of a piece")
 		require.Equal(t, len(run.pieces.byTable[1])-1, run.pieces.extra())
 	}
+}
+
+// Without PD tables stay whole, and the changefeed does not wait for an answer
+// about each of them.
+func TestPDIsNotAskedInVain(t *testing.T) {
+	s := cutStage(t, 100, "a")
+	var asked atomic.Int64
+	s.upstream.regions = func(int64) ([]model.TableRegion, error) {
+		asked.Add(1)
+		return nil, errors.New("PD does not answer")
+	}
+	a := s.attach("a", 0, 0)
+	require.Len(t, s.adds(a), 100)
+	require.Empty(t, s.term.feed.run.pieces.spans)
+	require.Less(t, asked.Load(), int64(3*lookups))
 }
