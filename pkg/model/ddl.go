@@ -38,5 +38,8 @@ type DDLEvent struct {
 	SQLMode mysql.SQLMode // of the session that issued the statement, as Charset and Collate
 	Charset string
 	Collate string
-	BDRRole string
+	// BDRRole is the role of the upstream in its BDR group when the statement
+	// was issued, as in TiDB; CDCWriteSource is not 0 when a changefeed did it.
+	BDRRole        string
+	CDCWriteSource uint64
 }

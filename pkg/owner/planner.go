@@ -4,7 +4,9 @@ import (
 	"slices"
 
 	timodel "github.com/pingcap/tidb/pkg/meta/model"
+	"github.com/pingcap/tidb/pkg/parser/ast"
 
+	"github.com/tidemark/tidemark/pkg/config"
 	"github.com/tidemark/tidemark/pkg/filter"
 	"github.com/tidemark/tidemark/pkg/model"
 )
@@ -20,6 +22,7 @@ type planner struct {
 	filter *filter.Filter
 	split  FilterDDL
 	force  bool
+	bdr    bool   // DDL goes downstream from the primary cluster only
 	target uint64 // 0: none
 
 	done   uint64             // every DDL with CommitTs <= done is done or void
@@ -36,8 +39,9 @@ type step struct {
 	tables    map[int64]struct{}
 }
 
-func newPlanner(schema Schema, f *filter.Filter, split FilterDDL, force bool, start, target uint64) *planner {
-	p := &planner{schema: schema, filter: f, split: split, force: force, target: target, done: start}
+func newPlanner(schema Schema, f *filter.Filter, split FilterDDL, cfg *config.ReplicaConfig, start, target uint64) *planner {
+	p := &planner{schema: schema, filter: f, split: split, force: cfg.ForceReplicate, target: target, done: start}
+	p.bdr = cfg.BDRMode != nil && *cfg.BDRMode
 	p.tables = p.replicated(start)
 	return p
 }
@@ -128,7 +132,9 @@ func (p *planner) plan(jobs []*model.DDLEvent) (*step, error) {
 		if err != nil {
 			return nil, err
 		}
-		s.events = append(s.events, events...)
+		if p.replicatesDDL(job) {
+			s.events = append(s.events, events...)
+		}
 		moves = moves || changesTables(job.Type)
 	}
 	if moves {
@@ -139,6 +145,13 @@ func (p *planner) plan(jobs []*model.DDLEvent) (*step, error) {
 		return nil, nil
 	}
 	return s, nil
+}
+
+// replicatesDDL is false for a DDL that the other clusters of a BDR group do
+// not get: those of a cluster that is not the primary one, which include what
+// a changefeed has executed there, change the tables here alone.
+func (p *planner) replicatesDDL(job *model.DDLEvent) bool {
+	return !p.bdr || job.BDRRole == string(ast.BDRRolePrimary) && job.CDCWriteSource == 0
 }
 
 // finish marks the planned step as done.

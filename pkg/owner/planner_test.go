@@ -15,7 +15,7 @@ import (
 func testPlanner(t *testing.T, s *fakeSchema, start, target uint64, rules ...string) *planner {
 	f, err := filter.New(&config.FilterConfig{Rules: rules}, false)
 	require.NoError(t, err)
-	return newPlanner(s, f, passDDL, false, start, target)
+	return newPlanner(s, f, passDDL, &config.ReplicaConfig{}, start, target)
 }
 
 func keysOf(set map[int64]struct{}) []int64 { return difference(set, nil) }
@@ -106,4 +106,34 @@ func TestPlannerError(t *testing.T) {
 	}
 	_, err := p.advance()
 	require.Error(t, err)
+}
+
+// In a BDR group a DDL goes on from the primary cluster only, and not what a
+// changefeed has brought there. Its tables change in any case.
+func TestDDLsOfBDRGroup(t *testing.T) {
+	jobs := []struct {
+		role   string
+		source uint64
+		sent   bool
+	}{
+		{"primary", 0, true}, {"primary", 1, false}, {"secondary", 0, false}, {"secondary", 1, false}, {"none", 0, false}, {"", 0, false},
+	}
+	for _, bdr := range []bool{true, false} {
+		for i, job := range jobs {
+			s := newFakeSchema(300, table(1, "a"))
+			s.define(150, table(2, "a"))
+			ev := ddl(150, timodel.ActionTruncateTable, "TRUNCATE TABLE a")
+			ev.BDRRole, ev.CDCWriteSource = job.role, job.source
+			s.jobs = []*model.DDLEvent{ev}
+			f, err := filter.New(&config.FilterConfig{}, false)
+			require.NoError(t, err)
+			p := newPlanner(s, f, passDDL, &config.ReplicaConfig{BDRMode: &bdr}, 100, 0)
+			barrier, err := p.advance()
+			require.NoError(t, err)
+			require.Equal(t, uint64(150), barrier)
+			require.Equal(t, !bdr || job.sent, len(p.next.events) == 1, "job %d, bdr %t", i, bdr)
+			require.Equal(t, []int64{2}, p.next.add)
+			require.Equal(t, []int64{1}, p.next.drop)
+		}
+	}
 }

@@ -175,7 +175,7 @@ func (r *run) onLoaded(start uint64, err error) {
 	}
 	schema := r.lease.Schema()
 	r.changed, r.unwatch = schema.Watch()
-	r.planner = newPlanner(schema, rules, r.f.o.filterDDL, r.info.Config.ForceReplicate, start, r.info.TargetTs)
+	r.planner = newPlanner(schema, rules, r.f.o.filterDDL, r.info.Config, start, r.info.TargetTs)
 	r.barrier = r.f.checkpoint
 	r.syncPoints = newSyncPoints(r.info.Config, max(r.f.checkpoint, r.f.reached))
 	r.watermarks = watermarks{on: takesWatermarks(r.info.SinkURI), moved: true}

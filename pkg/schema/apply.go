@@ -15,7 +15,7 @@ import (
 func (c *catalog) apply(j *job) (*model.DDLEvent, error) {
 	ev := &model.DDLEvent{
 		JobID: j.ID, Type: j.Type, StartTs: j.startTs, CommitTs: j.commitTs,
-		Query: j.Query, SQLMode: j.SQLMode, Charset: j.Charset, Collate: j.Collate, BDRRole: j.BDRRole,
+		Query: j.Query, SQLMode: j.SQLMode, Charset: j.Charset, Collate: j.Collate, BDRRole: j.BDRRole, CDCWriteSource: j.CDCWriteSource,
 		Schema: c.schemaName(j.SchemaID, j.SchemaName),
 	}
 	var err error

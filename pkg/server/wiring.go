@@ -24,10 +24,6 @@ import (
 	"github.com/tidemark/tidemark/pkg/upstream/changes"
 )
 
-// defaultSourceID marks transactions downstream unless the cluster has an id
-// of its own for that.
-const defaultSourceID = 1
-
 // ownerOptions wires one term.
 func (s *Server) ownerOptions(r *registration, fence etcdmeta.Fence) owner.Options {
 	return owner.Options{
@@ -35,7 +31,7 @@ func (s *Server) ownerOptions(r *registration, fence etcdmeta.Fence) owner.Optio
 		UpstreamID: s.upstream.ClusterID(), Upstream: s.upstream,
 		Schemas: ownerSchemas{s.schemas}, FilterDDL: schema.FilterDDL,
 		OpenSink: func(ctx context.Context, info *etcdmeta.ChangefeedInfo) (owner.DDLSink, error) {
-			return factory.New(ctx, s.fencedOptions(r, info))
+			return s.openSink(ctx, r, info)
 		},
 		GCServiceID:     s.gcService,
 		GCTTL:           time.Duration(s.o.Config.GCTTL) * time.Second,
@@ -56,9 +52,7 @@ func (s *Server) newProcessor(r *registration, info *etcdmeta.ChangefeedInfo) (a
 		Changes: processor.FromClient(s.upstream.Changes()),
 		Schemas: processor.FromRegistry(s.schemas),
 		Clock:   s.upstream, Sorter: s.sorter,
-		NewSink: func(ctx context.Context) (sink.Sink, error) {
-			return factory.New(ctx, s.fencedOptions(r, info))
-		},
+		NewSink:      func(ctx context.Context) (sink.Sink, error) { return s.openSink(ctx, r, info) },
 		NewRowFilter: s.newRowFilter(rules),
 		Logger:       s.logger, Registerer: s.o.Registry,
 	}), nil
@@ -73,23 +67,27 @@ func (s *Server) newRowFilter(rules *filter.Filter) func() processor.RowFilter {
 	return func() processor.RowFilter { return rowfilter.New(rules, s.location) }
 }
 
-// fencedOptions are those of a sink that writes: only as long as no other
-// capture can have got its work.
-func (s *Server) fencedOptions(r *registration, info *etcdmeta.ChangefeedInfo) sink.Options {
+// openSink connects a sink that writes: only as long as no other capture can
+// have got its work. What it writes has the mark of the upstream.
+func (s *Server) openSink(ctx context.Context, r *registration, info *etcdmeta.ChangefeedInfo) (sink.Sink, error) {
 	o := s.sinkOptions(info.FeedID(), info.SinkURI, info.Config)
+	var err error
+	if o.SourceID, err = s.upstream.SourceID(ctx); err != nil {
+		return nil, err
+	}
 	o.Fence = func() error {
 		if r.session.Valid() {
 			return nil
 		}
 		return errors.ErrCaptureSuicide.New()
 	}
-	return o
+	return factory.New(ctx, o)
 }
 
 func (s *Server) sinkOptions(id model.ChangefeedID, uri config.SinkURI, cfg *config.ReplicaConfig) sink.Options {
 	return sink.Options{
 		Changefeed: id, ClusterID: s.o.Config.ClusterID, Capture: s.advertiseAddr(),
-		URI: uri, Config: cfg, TimeZone: s.location, SourceID: defaultSourceID,
+		URI: uri, Config: cfg, TimeZone: s.location,
 		Logger: s.logger, Registerer: s.o.Registry,
 	}
 }

@@ -17,8 +17,6 @@ func checkBuilt(c *config.ReplicaConfig) error {
 			wanted = append(wanted, name)
 		}
 	}
-	want("enable-sync-point", c.EnableSyncPoint != nil && *c.EnableSyncPoint)
-	want("bdr-mode", c.BDRMode != nil && *c.BDRMode)
 	want("consistent.level", c.Consistent.Level == config.ConsistentLevelEventual)
 	if len(wanted) == 0 {
 		return nil

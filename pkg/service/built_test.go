@@ -15,10 +15,7 @@ import (
 
 // TestWhatIsNotBuiltIsRefused: by create and by update, naming the setting.
 func TestWhatIsNotBuiltIsRefused(t *testing.T) {
-	on := true
 	for name, change := range map[string]func(*config.ReplicaConfig){
-		"enable-sync-point": func(c *config.ReplicaConfig) { c.EnableSyncPoint = &on },
-		"bdr-mode":          func(c *config.ReplicaConfig) { c.BDRMode = &on },
 		"consistent.level": func(c *config.ReplicaConfig) {
 			c.Consistent.Level, c.Consistent.Storage = config.ConsistentLevelEventual, "file:///tmp/redo"
 		},

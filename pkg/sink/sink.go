@@ -67,16 +67,18 @@ type Status struct {
 }
 
 // Options describe the sink of a changefeed. All fields but the last two are
-// required, of queue sinks also ClusterID and Capture; a nil Logger logs
-// nothing and a nil Registerer registers nothing.
+// required, of queue sinks also ClusterID and Capture, with sync points also
+// ClusterID; a nil Logger logs nothing and a nil Registerer registers nothing.
 type Options struct {
 	Changefeed model.ChangefeedID
-	ClusterID  string // of the captures; messages of some protocols show it
+	ClusterID  string // of the captures; messages of some protocols and sync points show it
 	Capture    string // advertised address of this capture; names it to the downstream
 	URI        config.SinkURI
 	Config     *config.ReplicaConfig
 	TimeZone   *time.Location // of the server: rows and sessions use it unless the URI names another
-	SourceID   uint64         // marks transactions downstream as written by a changefeed
+	// SourceID, from 1 to 15, is the upstream's mark, with which TiDB sees
+	// transactions as written by a changefeed. Probes need none.
+	SourceID uint64
 	// Fence is asked right before something is written. Its error, which has a
 	// code, says that another capture may be writing by now: this sink is
 	// broken then. Nil lets everything pass.

@@ -31,6 +31,7 @@ type fakePD struct {
 	scan   func(start, end []byte, limit int) ([]*router.Region, error)
 	stores []*metapb.Store
 	gc     func(service string, ttl int64, ts uint64) (uint64, error)
+	items  func(names []string) ([]pd.GlobalConfigItem, error)
 }
 
 func (f *fakePD) BatchScanRegions(_ context.Context, r []router.KeyRange, limit int, _ ...opt.GetRegionOption) ([]*router.Region, error) {
@@ -56,6 +57,11 @@ func (f *fakePD) GetAllStores(context.Context, ...opt.GetStoreOption) ([]*metapb
 
 func (f *fakePD) UpdateServiceGCSafePoint(_ context.Context, service string, ttl int64, ts uint64) (uint64, error) {
 	return f.gc(service, ttl, ts)
+}
+
+func (f *fakePD) LoadGlobalConfig(_ context.Context, names []string, _ string) ([]pd.GlobalConfigItem, int64, error) {
+	items, err := f.items(names)
+	return items, 1, err
 }
 
 func pdRegion(id uint64, start, end string, leader uint64) *router.Region {

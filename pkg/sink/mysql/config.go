@@ -64,6 +64,8 @@ type settings struct {
 	downstreamZone bool
 
 	sourceID   uint64
+	bdr        bool
+	syncPoints syncPointSettings
 	changefeed string // namespace/id
 	fence      func() error
 
@@ -106,6 +108,8 @@ func parseSettings(o sink.Options) (*settings, error) {
 	var sc config.SinkConfig
 	if o.Config != nil {
 		s.forceReplicate = o.Config.ForceReplicate
+		s.bdr = o.Config.BDRMode != nil && *o.Config.BDRMode
+		s.readSyncPoints(o)
 		if o.Config.Sink != nil {
 			sc = *o.Config.Sink
 		}
@@ -114,6 +118,17 @@ func parseSettings(o sink.Options) (*settings, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+func (s *settings) readSyncPoints(o sink.Options) {
+	c := o.Config
+	if c.EnableSyncPoint == nil || !*c.EnableSyncPoint {
+		return
+	}
+	s.syncPoints = syncPointSettings{on: true, cluster: o.ClusterID, changefeed: o.Changefeed.ID}
+	if c.SyncPointRetention != nil {
+		s.syncPoints.retention = *c.SyncPointRetention
+	}
 }
 
 // parseURI checks the URI as a whole. The parser's own error texts quote

@@ -64,7 +64,7 @@ func (s *settings) optionalVars() map[string]string {
 func (s *settings) baseConfig() *gomysql.Config {
 	c := gomysql.NewConfig()
 	c.User, c.Passwd = s.user, s.password
-	c.Net, c.Addr = "tcp", net.JoinHostPort(s.host, s.port)
+	c.Net, c.Addr = "tcp", s.address()
 	c.Collation = "utf8mb4_bin"
 	c.TLS = s.tls
 	c.Timeout, c.ReadTimeout, c.WriteTimeout = s.dialTimeout, s.readTimeout, s.writeTimeout
@@ -146,9 +146,33 @@ func (s *settings) zoneParam(sv *server) string {
 	return fmt.Sprintf("%c%02d:%02d", sign, offset/3600, offset/60%60)
 }
 
-// connect logs in and learns what the downstream is. A password that is
-// refused and is valid base64 is tried decoded, and then kept so.
+// connect logs in, learns what the downstream is and checks that it can do what
+// it is needed for.
 func connect(ctx context.Context, s *settings) (*server, error) {
+	sv, err := login(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	return sv, s.suits(sv)
+}
+
+// suits refuses a downstream that lacks what the changefeed cannot do without.
+func (s *settings) suits(sv *server) error {
+	switch {
+	case s.syncPoints.on && !sv.isTiDB:
+		return errors.ErrSinkURIInvalid.Msg("sync points need TiDB downstream, which %s is not", s.address())
+	case s.bdr && !sv.writeSource:
+		return errors.ErrSinkURIInvalid.Msg(
+			"BDR mode needs TiDB v6.5 or later downstream: %s has no variable tidb_cdc_write_source", s.address())
+	}
+	return nil
+}
+
+func (s *settings) address() string { return net.JoinHostPort(s.host, s.port) }
+
+// login connects and looks around. A password that is refused and is valid
+// base64 is tried decoded, and then kept so.
+func login(ctx context.Context, s *settings) (*server, error) {
 	sv, err := s.inspect(ctx)
 	var denied *gomysql.MySQLError
 	if stderrors.As(err, &denied) && denied.Number == errAccessDenied {

@@ -15,7 +15,7 @@ import (
 // exchanged partition is exchanged back, and tables that took each other's
 // names take them back. Of these the downstream keeps the last one.
 const (
-	lastDDLSchema = "CREATE DATABASE IF NOT EXISTS tidb_cdc"
+	ownSchema = "CREATE DATABASE IF NOT EXISTS tidb_cdc"
 	// seq counts the statements of one job. state is empty once the statement
 	// has been executed; before, it is what the statement is going to change.
 	lastDDLTable = "CREATE TABLE IF NOT EXISTS tidb_cdc.tidemark_last_ddl (" +
@@ -77,7 +77,7 @@ func (e *ddlExecutor) remember(ctx context.Context, ev *model.DDLEvent, state st
 	}
 	err := write()
 	if n := numberOf(err); n == errNoSuchTable || n == errBadDB {
-		for _, create := range []string{lastDDLSchema, lastDDLTable} {
+		for _, create := range []string{ownSchema, lastDDLTable} {
 			if _, err := e.db.ExecContext(ctx, create); err != nil {
 				e.logger.Warn("the downstream cannot keep which DDL was the last", zap.Error(err))
 				return

@@ -33,6 +33,7 @@ const (
 	errNoSuchTable        = 1146
 	errSyntax             = 1149
 	errWrongColumnName    = 1166
+	errUnknownVariable    = 1193
 	errKeyNotExists       = 1176
 	errDeadlock           = 1213
 	errPartitionMaxvalue  = 1481

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql/driver"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"testing"
@@ -22,6 +23,10 @@ type fakeServer struct {
 	texts  []string
 	dials  int
 	answer func(text string) error // nil accepts everything
+	// affected is how many rows a statement outside of workers changes; nil: one.
+	affected func(text string) int64
+	// currentTs is what @@tidb_current_ts is.
+	currentTs uint64
 	// discard keeps no statements and asks nothing.
 	discard bool
 	// tellPrepares records "prepare" for each statement that is prepared.
@@ -72,9 +77,39 @@ func (c *fakeConn) PrepareContext(_ context.Context, text string) (driver.Stmt, 
 	return c.Prepare(text)
 }
 func (c *fakeConn) Close() error              { return nil }
-func (c *fakeConn) Begin() (driver.Tx, error) { return nil, driver.ErrSkip }
-func (c *fakeConn) ExecContext(_ context.Context, text string, _ []driver.NamedValue) (driver.Result, error) {
-	return driver.ResultNoRows, c.server.exec(text)
+func (c *fakeConn) Begin() (driver.Tx, error) { return c, c.server.exec("BEGIN") }
+func (c *fakeConn) Commit() error             { return c.server.exec("COMMIT") }
+func (c *fakeConn) Rollback() error           { return c.server.exec("ROLLBACK") }
+func (c *fakeConn) ExecContext(_ context.Context, text string, args []driver.NamedValue) (driver.Result, error) {
+	for _, a := range args {
+		text = strings.Replace(text, "?", fmt.Sprint(a.Value), 1)
+	}
+	rows := int64(1)
+	if c.server.affected != nil {
+		rows = c.server.affected(text)
+	}
+	return driver.RowsAffected(rows), c.server.exec(text)
+}
+
+// QueryContext answers every query with currentTs.
+func (c *fakeConn) QueryContext(_ context.Context, text string, _ []driver.NamedValue) (driver.Rows, error) {
+	return &fakeRows{c.server.currentTs, false}, c.server.exec(text)
+}
+
+// fakeRows is one row with one number.
+type fakeRows struct {
+	value uint64
+	read  bool
+}
+
+func (r *fakeRows) Columns() []string { return []string{"value"} }
+func (r *fakeRows) Close() error      { return nil }
+func (r *fakeRows) Next(dest []driver.Value) error {
+	if r.read {
+		return io.EOF
+	}
+	r.read, dest[0] = true, int64(r.value)
+	return nil
 }
 
 type fakeStmt struct {
@@ -95,12 +130,16 @@ func (s *fakeStmt) ExecContext(_ context.Context, args []driver.NamedValue) (dri
 }
 
 // fakeSink is a sink with one worker unless the parameters say more.
-func fakeSink(t testing.TB, parameters string, tidb bool) (*Sink, *fakeServer) {
+func fakeSink(t testing.TB, parameters string, tidb bool, adjust ...func(*config.ReplicaConfig)) (*Sink, *fakeServer) {
 	t.Helper()
 	c := config.DefaultReplicaConfig()
+	for _, f := range adjust {
+		f(c)
+	}
 	c.ForceReplicate = strings.Contains(parameters, "force")
 	set, err := parseSettings(sink.Options{
 		URI: config.SinkURI("mysql://h/?worker-count=1&" + parameters), Config: c, TimeZone: time.UTC,
+		Changefeed: model.ChangefeedID{Namespace: "space", ID: "fake"}, ClusterID: "captures",
 	})
 	require.NoError(t, err)
 	f := &fakeServer{}

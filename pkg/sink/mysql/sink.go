@@ -39,6 +39,8 @@ type Sink struct {
 	rows     driver.Connector
 	ddl      *ddlExecutor
 
+	syncPoints *syncPoints
+
 	ctx     context.Context // of what runs downstream
 	cancel  context.CancelFunc
 	working context.Context // ends before ctx: no new transaction is begun
@@ -58,10 +60,14 @@ type Sink struct {
 	running    atomic.Bool
 }
 
-var _ sink.Sink = (*Sink)(nil)
+var (
+	_ sink.Sink              = (*Sink)(nil)
+	_ sink.SyncPointRecorder = (*Sink)(nil)
+)
 
 // New checks the settings, logs in and learns what the downstream is. Errors
-// are ErrSinkURIInvalid, ErrMySQLInvalidConfig or ErrMySQLConnectionError. The
+// are ErrSinkURIInvalid, also for a downstream that cannot do what the settings
+// ask for, ErrMySQLInvalidConfig or ErrMySQLConnectionError. The
 // context bounds New only: the sink lives until Close.
 func New(ctx context.Context, o sink.Options) (sink.Sink, error) {
 	set, err := parseSettings(o)
@@ -100,6 +106,7 @@ func newSink(ctx context.Context, set *settings, sv *server, rows, ddl driver.Co
 	s.working, s.quit = context.WithCancel(s.ctx)
 	s.metrics = newMetrics(o.Registerer, o.Changefeed)
 	s.ddl = newDDLExecutor(s.ctx, ddl, set, sv, s.logger, s.metrics)
+	s.syncPoints = &syncPoints{ctx: s.ctx, db: s.ddl.db, settings: set, logger: s.logger, now: time.Now}
 	s.maxFlight = int64(queueFactor * set.workerCount * set.maxTxnRow)
 	seed := maphash.MakeSeed()
 	s.hashers.New = func() any { return &keyHasher{seed: seed, decoder: mounter.NewDecoder(time.UTC)} }
@@ -221,6 +228,9 @@ func (s *Sink) WriteWatermark(ctx context.Context, _ uint64) error { return ctx.
 // Status tells of the oldest trouble.
 func (s *Sink) Status() sink.Status {
 	worst := s.ddl.status()
+	if worst.Reason == "" {
+		worst = s.syncPoints.status()
+	}
 	if !s.running.Load() {
 		return worst
 	}
