@@ -50,6 +50,8 @@ type Addrs struct {
 	TiDB       string   `json:"tidb"`       // host:port
 	Downstream string   `json:"downstream"` // host:port, "" when there is none
 	CDC        []string `json:"cdc"`        // host:port
+	// DownstreamPD is the downstream's own PD: http://host:port, "" when there is none.
+	DownstreamPD string `json:"downstream_pd"`
 }
 
 // Playground is a running cluster.
@@ -185,7 +187,8 @@ func (p *Playground) startDownstream(ctx context.Context) error {
 	if p.downstream, err = StartChild(ctx, p.opts.Downstream); err != nil {
 		return fmt.Errorf("playground: downstream: %w", err)
 	}
-	p.addrs.Downstream = p.downstream.Addrs().TiDB
+	down := p.downstream.Addrs()
+	p.addrs.Downstream, p.addrs.DownstreamPD = down.TiDB, down.PD
 	p.watch("downstream", p.downstream.Done(), p.downstream.Err)
 	return nil
 }

@@ -21,6 +21,9 @@ type Upstream struct {
 	TiDB       string   // host:port
 	Downstream string   // host:port of the second TiDB; "" if none
 	CDC        []string // host:port of captures inside the process
+	// DownstreamPD is the PD of the second TiDB, for captures that read from
+	// there: http://host:port.
+	DownstreamPD string
 
 	proc *process
 	dir  string
@@ -71,12 +74,15 @@ func StartUpstream(ctx context.Context, o UpstreamOptions) (*Upstream, error) {
 			TiDB       string   `json:"tidb"`
 			Downstream string   `json:"downstream"`
 			CDC        []string `json:"cdc"`
+
+			DownstreamPD string `json:"downstream_pd"`
 		}
 		if err := json.Unmarshal([]byte(line), &addrs); err != nil {
 			u.Close()
 			return nil, fmt.Errorf("ready line %q: %w", line, err)
 		}
 		u.PD, u.TiDB, u.Downstream, u.CDC = addrs.PD, addrs.TiDB, addrs.Downstream, addrs.CDC
+		u.DownstreamPD = addrs.DownstreamPD
 		return u, nil
 	case <-proc.done:
 		return nil, fmt.Errorf("cdc-playground ended early: %v\n%s", proc.err, proc.tail())

@@ -1,5 +1,5 @@
 // Package compare holds two databases against each other, row by row: an
-// upstream at a TSO and a downstream as it is.
+// upstream and a downstream, each at a TSO or as it is.
 package compare
 
 import (
@@ -21,6 +21,9 @@ type Options struct {
 	Downstream map[string]string
 	// SnapshotTs is the TSO at which the upstream is read; 0 reads it as it is.
 	SnapshotTs uint64
+	// DownstreamTs is the TSO at which the downstream is read, if it is TiDB; 0
+	// reads it as it is.
+	DownstreamTs uint64
 	// Ignore lists "schema.table" names that are left out, such as tables
 	// that cannot be replicated.
 	Ignore []string
@@ -65,7 +68,7 @@ func Databases(ctx context.Context, up, down *sql.DB, o Options) (*Result, error
 		return nil, fmt.Errorf("upstream: %w", err)
 	}
 	defer discard(uc)
-	dc, err := conn(ctx, down, 0)
+	dc, err := conn(ctx, down, o.DownstreamTs)
 	if err != nil {
 		return nil, fmt.Errorf("downstream: %w", err)
 	}

@@ -26,6 +26,8 @@ type sharedStack struct {
 	upDB   *sql.DB
 	downs  []downstream
 	queue  *queue
+	// history is what happened upstream since the tests began.
+	history *history
 }
 
 // downstream is one place to replicate to.
@@ -58,6 +60,7 @@ func runAll(m *testing.M) (int, error) {
 		return 1, fmt.Errorf("%w (logs in %s)", err, dir)
 	}
 	code := m.Run()
+	shared.history.end()
 	if err := shared.server.Stop(); err != nil {
 		return 1, err
 	}
@@ -87,7 +90,10 @@ func startShared(ctx context.Context, dir string) (*sharedStack, error) {
 	if s.upDB, err = s.up.OpenUp(); err != nil {
 		return nil, err
 	}
-	s.downs, err = downstreams(s.up, s.maria)
+	if s.downs, err = downstreams(s.up, s.maria); err != nil {
+		return nil, err
+	}
+	s.history, err = beginHistory(ctx, s.upDB)
 	return s, err
 }
 

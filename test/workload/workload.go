@@ -26,6 +26,8 @@ type Spec struct {
 	Seed    uint64
 	// RowBytes is about the size of a row; default 100.
 	RowBytes int
+	// Pause is what each worker waits after a transaction.
+	Pause time.Duration
 	// Done, if set, counts the row changes that are committed.
 	Done *atomic.Int64
 }
@@ -113,6 +115,7 @@ func (s Spec) worker(ctx context.Context, db *sql.DB, n uint64, done *atomic.Int
 	defer release()
 	for ctx.Err() == nil && (s.Changes == 0 || done.Load() < s.Changes) {
 		changed, err := s.txn(running, conn, r)
+		s.rest(ctx)
 		if err != nil {
 			if !expected(err) {
 				return ignoreEnd(ctx, err)
@@ -122,6 +125,19 @@ func (s Spec) worker(ctx context.Context, db *sql.DB, n uint64, done *atomic.Int
 		done.Add(changed)
 	}
 	return nil
+}
+
+// rest waits as long as the spec says.
+func (s Spec) rest(ctx context.Context) {
+	if s.Pause == 0 {
+		return
+	}
+	timer := time.NewTimer(s.Pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 // txn runs one transaction of one to many statements over one or two tables.
