@@ -21,6 +21,7 @@ const (
 	frozenFor   = 16 * time.Second
 	quietBefore = 3 * time.Second // of trouble
 	moveClients = 16
+	resigns     = 5
 )
 
 // failover measures what three captures make of trouble, while 1,000 rows per
@@ -41,7 +42,7 @@ func failover(ctx context.Context, b *bench) error {
 	}{
 		{"nothing happens", func(ctx context.Context, _ *crew) error { return wait(ctx, quietBefore) }},
 		{"move_table, one after the other by each of 16 clients", moveAll},
-		{"POST /api/v2/owner/resign", resignOwner},
+		{"POST /api/v2/owner/resign, five times", resignOwner},
 		{"SIGTERM of the owner", stopOwner},
 		{"drain of a worker", drainWorker},
 		{"SIGTERM of a worker", stopWorker},
@@ -146,20 +147,33 @@ func moveAll(ctx context.Context, c *crew) error {
 	return err
 }
 
+// resignOwner lets one owner after the other resign.
 func resignOwner(ctx context.Context, c *crew) error {
-	owner, id, err := c.role(ctx, true)
-	if err != nil {
-		return err
+	var gaps []time.Duration
+	for range resigns {
+		if err := wait(ctx, quietBefore); err != nil {
+			return err
+		}
+		owner, id, err := c.role(ctx, true)
+		if err != nil {
+			return err
+		}
+		c.now()
+		if err := owner.API.Do(ctx, http.MethodPost, "/api/v2/owner/resign", nil, nil); err != nil {
+			return err
+		}
+		gap, err := c.anotherOwner(ctx, id)
+		if err != nil {
+			return err
+		}
+		gaps = append(gaps, gap)
 	}
-	c.now()
-	if err := owner.API.Do(ctx, http.MethodPost, "/api/v2/owner/resign", nil, nil); err != nil {
-		return err
-	}
-	return c.anotherOwner(ctx, id)
+	c.moved = fmt.Sprintf("another owner after %s (median of %d; slowest %s); ", ms(quantile(gaps, 0.5)), resigns, ms(quantile(gaps, 1)))
+	return nil
 }
 
 // anotherOwner measures how long there was none.
-func (c *crew) anotherOwner(ctx context.Context, old string) error {
+func (c *crew) anotherOwner(ctx context.Context, old string) (time.Duration, error) {
 	err := cluster.Until(ctx, "another owner", func() (bool, error) {
 		list, err := c.list(ctx)
 		for _, each := range list {
@@ -169,8 +183,7 @@ func (c *crew) anotherOwner(ctx context.Context, old string) error {
 		}
 		return false, err
 	})
-	c.moved = fmt.Sprintf("another owner after %s; ", ms(time.Since(c.since)))
-	return err
+	return time.Since(c.since), err
 }
 
 func stopOwner(ctx context.Context, c *crew) error {
@@ -182,7 +195,9 @@ func stopOwner(ctx context.Context, c *crew) error {
 	if err := owner.Signal(syscall.SIGTERM); err != nil {
 		return err
 	}
-	return c.anotherOwner(ctx, id)
+	gap, err := c.anotherOwner(ctx, id)
+	c.moved = fmt.Sprintf("another owner after %s; ", ms(gap))
+	return err
 }
 
 func drainWorker(ctx context.Context, c *crew) error {
