@@ -38,7 +38,7 @@ type cluster struct {
 func newCluster(t testing.TB, schema *fakeSchema) *cluster {
 	c := &cluster{
 		t: t, meta: etcdmeta.NewClient(etcd, fmt.Sprintf("c%d", clusters.Add(1))),
-		upstream: &fakeUpstream{now: 1000, safe: map[string]uint64{}, least: 1},
+		upstream: &fakeUpstream{now: 1000, safe: map[string]uint64{}, ttls: map[string]int64{}, least: 1},
 		schema:   schema, sink: &fakeSink{}, wire: newWire(t),
 	}
 	t.Cleanup(func() { c.stopOwner() })

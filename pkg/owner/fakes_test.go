@@ -34,6 +34,7 @@ type fakeUpstream struct {
 	now   uint64
 	least uint64 // safe point of another service
 	safe  map[string]uint64
+	ttls  map[string]int64 // of the safe points, in seconds
 
 	silence time.Duration
 	// regions are those of a table; nil: tables have one.
@@ -79,6 +80,7 @@ func (u *fakeUpstream) SetServiceSafePoint(_ context.Context, id string, ttl int
 		delete(u.safe, id)
 	} else if ts >= u.least { // what GC has passed cannot be held
 		u.safe[id] = ts
+		u.ttls[id] = ttl
 	}
 	least := u.least
 	for _, s := range u.safe {

@@ -11,6 +11,19 @@ import (
 	"github.com/tidemark/tidemark/pkg/model"
 )
 
+// TestSafePointsExpire: PD keeps the safe point of the cluster for the gc-ttl of
+// the server, and that of a changefeed which begins for ten minutes.
+func TestSafePointsExpire(t *testing.T) {
+	c := newCluster(t, newFakeSchema(200, table(1, "a")))
+	c.startOwner(c.addCapture("c-a"))
+	c.create()
+	c.waitCheckpoint(200)
+	eventually(t, "both", func() bool { return len(c.upstream.services()) == 2 })
+	c.upstream.set(func() {
+		require.Equal(t, map[string]int64{"ticdc-default-1": 3600, "ticdc-default-1-initializing-default_f": 600}, c.upstream.ttls)
+	})
+}
+
 func TestStaleFeedFails(t *testing.T) {
 	c := newCluster(t, newFakeSchema(200, table(1, "a")))
 	a := c.addCapture("c-a")
