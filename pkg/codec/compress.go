@@ -34,6 +34,7 @@ type Compressor struct {
 	name   string
 	writer *lz4.Writer
 	out    bytes.Buffer
+	packed []byte // what Pack returned last
 }
 
 // NewCompressor takes the option's value; "" means none. An unknown name is
@@ -78,6 +79,17 @@ func (c *Compressor) Append(dst, src []byte) ([]byte, error) {
 		return append(dst, c.out.Bytes()...), nil
 	}
 	return append(dst, src...), nil
+}
+
+// Pack returns src compressed, which is valid until the next call, or src
+// itself without compression.
+func (c *Compressor) Pack(src []byte) ([]byte, error) {
+	if !c.Active() {
+		return src, nil
+	}
+	var err error
+	c.packed, err = c.Append(c.packed[:0], src)
+	return c.packed, err
 }
 
 // Decompress undoes Append. The result is src itself without compression. An

@@ -5,6 +5,8 @@ import (
 	"math"
 	"strconv"
 	"unicode/utf8"
+
+	"github.com/tidemark/tidemark/pkg/model"
 )
 
 const hexDigits = "0123456789abcdef"
@@ -120,6 +122,24 @@ func AppendCanalBytes(dst, b []byte) []byte {
 		}
 	}
 	return append(dst, '"')
+}
+
+// AppendJSONPlain appends a value that is the same in all JSON protocols: NULL,
+// a number or a vector. It returns false for all others, and appends nothing.
+func AppendJSONPlain(dst []byte, v *model.Value) ([]byte, bool) {
+	switch v.Kind {
+	case model.KindNull:
+		return append(dst, "null"...), true
+	case model.KindInt, model.KindUint:
+		return AppendText(dst, v), true
+	case model.KindFloat32:
+		return AppendJSONFloat(dst, math.Float64frombits(v.N), 32), true
+	case model.KindFloat64:
+		return AppendJSONFloat(dst, math.Float64frombits(v.N), 64), true
+	case model.KindVector:
+		return append(AppendVector(append(dst, '"'), v.B), '"'), true
+	}
+	return dst, false
 }
 
 // AppendJSONFloat appends a JSON number as Go's standard encoder does: shortest

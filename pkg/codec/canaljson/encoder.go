@@ -22,10 +22,9 @@ type Encoder struct {
 	onlyNew    bool // the old image holds changed columns only
 	now        func() time.Time
 
-	plans  codec.Plans[plan]
-	text   []byte // the message before compression
-	packed []byte // and after
-	out    []codec.Message
+	plans codec.Plans[plan]
+	text  []byte // the message before compression
+	out   []codec.Message
 }
 
 var _ codec.Encoder = (*Encoder)(nil)
@@ -120,7 +119,7 @@ func (e *Encoder) encode(ev *codec.RowEvent, f form) ([]byte, error) {
 		b = appendExtension(b, ev.CommitTs, f)
 	}
 	e.text = append(b, '}')
-	return e.pack(e.text)
+	return e.compressor.Pack(e.text)
 }
 
 func eventType(kind model.RowKind) string {
@@ -148,15 +147,6 @@ func appendExtension(dst []byte, commitTs uint64, f form) []byte {
 		dst = codec.AppendCanalString(append(dst, `,"claimCheckLocation":`...), f.claimCheck)
 	}
 	return append(dst, '}')
-}
-
-func (e *Encoder) pack(text []byte) ([]byte, error) {
-	if !e.compressor.Active() {
-		return text, nil
-	}
-	packed, err := e.compressor.Append(e.packed[:0], text)
-	e.packed = packed
-	return packed, err
 }
 
 // Messages implements codec.Encoder. Each message holds one row.
@@ -197,7 +187,7 @@ func (e *Encoder) Watermark(_ context.Context, _ string, ts uint64) (*codec.Mess
 
 // single makes a message of a text that belongs to it.
 func (e *Encoder) single(text []byte) (*codec.Message, error) {
-	value, err := e.pack(text)
+	value, err := e.compressor.Pack(text)
 	if err != nil {
 		return nil, err
 	}

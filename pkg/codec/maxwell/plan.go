@@ -1,7 +1,6 @@
 package maxwell
 
 import (
-	"math"
 	"slices"
 	"strings"
 
@@ -63,17 +62,9 @@ func (p *plan) appendImage(dst []byte, member string, image, other []model.Value
 }
 
 func (c *column) appendValue(dst []byte, v *model.Value) []byte {
-	switch v.Kind {
-	case model.KindNull:
-		return append(dst, "null"...)
-	case model.KindInt, model.KindUint:
-		return codec.AppendText(dst, v)
-	case model.KindFloat32:
-		return codec.AppendJSONFloat(dst, math.Float64frombits(v.N), 32)
-	case model.KindFloat64:
-		return codec.AppendJSONFloat(dst, math.Float64frombits(v.N), 64)
-	case model.KindVector:
-		return append(codec.AppendVector(append(dst, '"'), v.B), '"')
+	dst, done := codec.AppendJSONPlain(dst, v)
+	if done {
+		return dst
 	}
 	if c.binary {
 		return codec.AppendJSONBase64(dst, v.B)

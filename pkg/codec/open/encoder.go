@@ -37,7 +37,6 @@ type Encoder struct {
 	plans   codec.Plans[plan]
 	key     []byte // of the row at hand
 	text    []byte // its value
-	packed  []byte // its value, compressed
 	scratch []byte
 
 	keys, values []byte // the message that is being filled
@@ -161,7 +160,7 @@ func (e *Encoder) encode(ev *codec.RowEvent, f form) ([]byte, error) {
 		b, _ = p.appendImage(append(b, `{"u":`...), ev.Row.New, nil, f.keysOnly, &e.scratch)
 	}
 	e.text = append(b, '}')
-	return e.pack(e.text)
+	return e.compressor.Pack(e.text)
 }
 
 // appendPrevious appends the old image of an update, unless nothing of it is to
@@ -203,15 +202,6 @@ func appendKind(dst []byte, kind int) []byte {
 	return strconv.AppendInt(append(dst, `,"t":`...), int64(kind), 10)
 }
 
-func (e *Encoder) pack(text []byte) ([]byte, error) {
-	if !e.compressor.Active() {
-		return text, nil
-	}
-	packed, err := e.compressor.Append(e.packed[:0], text)
-	e.packed = packed
-	return packed, err
-}
-
 // Messages implements codec.Encoder.
 func (e *Encoder) Messages() ([]codec.Message, error) {
 	e.finish()
@@ -226,7 +216,7 @@ func (e *Encoder) DDL(_ context.Context, _ string, ev *model.DDLEvent) (*codec.M
 	key = append(appendKind(appendName(key, ev.Schema, ev.Table), kindDDL), '}')
 	text := codec.AppendJSONString([]byte(`{"q":`), ev.Query)
 	text = append(strconv.AppendUint(append(text, `,"t":`...), uint64(ev.Type), 10), '}')
-	value, err := e.pack(text)
+	value, err := e.compressor.Pack(text)
 	if err != nil {
 		return nil, err
 	}

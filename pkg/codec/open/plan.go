@@ -1,7 +1,6 @@
 package open
 
 import (
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -98,17 +97,9 @@ func (p *plan) appendImage(dst []byte, image, other []model.Value, keysOnly bool
 }
 
 func (c *column) appendValue(dst []byte, v *model.Value, scratch *[]byte) []byte {
-	switch v.Kind {
-	case model.KindNull:
-		return append(dst, "null"...)
-	case model.KindInt, model.KindUint:
-		return codec.AppendText(dst, v)
-	case model.KindFloat32:
-		return codec.AppendJSONFloat(dst, math.Float64frombits(v.N), 32)
-	case model.KindFloat64:
-		return codec.AppendJSONFloat(dst, math.Float64frombits(v.N), 64)
-	case model.KindVector:
-		return append(codec.AppendVector(append(dst, '"'), v.B), '"')
+	dst, done := codec.AppendJSONPlain(dst, v)
+	if done {
+		return dst
 	}
 	switch c.style {
 	case base64:

@@ -45,7 +45,6 @@ type Encoder struct {
 	compressor *codec.Compressor
 	now        func() time.Time
 
-	packed   []byte
 	messages []codec.Message
 }
 
@@ -85,7 +84,7 @@ func New(o codec.Options) (*Encoder, error) {
 // AppendRow implements codec.Encoder.
 func (e *Encoder) AppendRow(ctx context.Context, _ string, ev *codec.RowEvent) error {
 	buildTs := e.now().UnixMilli()
-	value, err := e.pack(e.format.row(ev, form{}, buildTs))
+	value, err := e.compressor.Pack(e.format.row(ev, form{}, buildTs))
 	if err != nil {
 		return err
 	}
@@ -99,7 +98,7 @@ func (e *Encoder) AppendRow(ctx context.Context, _ string, ev *codec.RowEvent) e
 		case !e.o.LargeMessage.HandleKeyOnly():
 			return codec.TooLarge(ev, len(value)+codec.RecordOverhead, e.o.MaxMessageBytes)
 		}
-		if value, err = e.pack(e.format.row(ev, f, buildTs)); err != nil {
+		if value, err = e.compressor.Pack(e.format.row(ev, f, buildTs)); err != nil {
 			return err
 		}
 		if tooLarge(value, e.o.MaxMessageBytes) {
@@ -111,16 +110,6 @@ func (e *Encoder) AppendRow(ctx context.Context, _ string, ev *codec.RowEvent) e
 }
 
 func tooLarge(value []byte, limit int) bool { return len(value)+codec.RecordOverhead > limit }
-
-// pack compresses a value. The result is valid until the next call.
-func (e *Encoder) pack(value []byte) ([]byte, error) {
-	if !e.compressor.Active() {
-		return value, nil
-	}
-	var err error
-	e.packed, err = e.compressor.Append(e.packed[:0], value)
-	return e.packed, err
-}
 
 // Messages implements codec.Encoder. Each message holds one row.
 func (e *Encoder) Messages() ([]codec.Message, error) {
@@ -158,7 +147,7 @@ func (e *Encoder) Bootstrap(_ context.Context, _ string, t *model.Table) (*codec
 
 // single makes the message of an event that is no row.
 func (e *Encoder) single(key, value []byte, table string) (*codec.Message, error) {
-	value, err := e.pack(value)
+	value, err := e.compressor.Pack(value)
 	if err != nil {
 		return nil, err
 	}
