@@ -111,10 +111,26 @@ func connect(ctx context.Context, cfg Config) (*Upstream, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load TLS files: %w", err)
 	}
-	pdClient, err := newPDClient(ctx, cfg)
-	if err != nil {
-		return nil, cerrors.ErrAPIGetPDClientFailed.Wrap(err)
+	for try := 1; ; try++ {
+		pdClient, err := newPDClient(ctx, cfg)
+		if err != nil {
+			return nil, cerrors.ErrAPIGetPDClientFailed.Wrap(err)
+		}
+		u, err := open(ctx, cfg, pdClient, tlsConfig)
+		if err == nil || try == openTries || ctx.Err() != nil {
+			return u, err
+		}
+		cfg.Logger.Warn("PD answers but gives no timestamp, will connect again", zap.Error(err))
 	}
+}
+
+// openTries is how often a connection is tried to a PD that answers. Its
+// client, on a busy machine, sometimes ends its very first request for a
+// timestamp with "context canceled" though nobody has cancelled it.
+const openTries = 3
+
+// open makes what stands on a PD client, which it closes if it fails.
+func open(ctx context.Context, cfg Config, pdClient pd.Client, tlsConfig *tls.Config) (*Upstream, error) {
 	store, err := newStore(cfg, pdClient, tlsConfig)
 	if err != nil {
 		pdClient.Close()
