@@ -24,6 +24,31 @@ func TestEverySettingIsProven(t *testing.T) {
 	}
 }
 
+// TestParametersAreRead: the sinks name every parameter that the page gives
+// the URI, and no other that a setting could stand for.
+func TestParametersAreRead(t *testing.T) {
+	given, err := loadParameters()
+	require.NoError(t, err)
+	want := map[string]bool{"has-vector-type": true} // in the URI only
+	for _, name := range given {
+		want[name] = true
+	}
+	read := map[string]bool{}
+	call := regexp.MustCompile(`\b(?:p\.(?:text|boolean|duration|count|lookup)|number)\((?:p, )?"([a-z-]+)"`)
+	for _, folder := range []string{"mysql", "kafka"} {
+		files, err := filepath.Glob("../../pkg/sink/" + folder + "/*.go")
+		require.NoError(t, err)
+		for _, path := range files {
+			text, err := os.ReadFile(path)
+			require.NoError(t, err)
+			for _, m := range call.FindAllSubmatch(text, -1) {
+				read[string(m[1])] = true
+			}
+		}
+	}
+	require.Equal(t, want, read)
+}
+
 // testName is how tests are named: folder, function and, after a slash, a
 // case of it, as in "pkg/sink/mysql.TestKeys/worker-count".
 var testName = regexp.MustCompile(`^([\w/-]+)\.(Test\w+)(?:/(.+))?$`)
