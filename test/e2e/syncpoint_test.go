@@ -35,7 +35,7 @@ type history struct {
 }
 
 func historyLoad() workload.Spec {
-	return workload.Spec{Schema: "history", Tables: 8, Keys: 300, Workers: 2, Seed: 5, Pause: 20 * time.Millisecond}
+	return workload.Spec{Schema: "history", Tables: 8, Keys: 300, Workers: 2, Seed: 5, Pause: 100 * time.Millisecond}
 }
 
 // beginHistory returns at once; the history ends by itself, or with end.
