@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -209,11 +210,16 @@ func TestMemoryQuota(t *testing.T) {
 		disk  bool
 	}{{4 << 20, true}, {1 << 30, false}} {
 		t.Run(fmt.Sprint(test.quota), func(t *testing.T) {
-			r := newRig(t, func(o *Options) { o.Config.MemoryQuota = test.quota })
+			registry := prometheus.NewRegistry()
+			r := newRig(t, func(o *Options) { o.Config.MemoryQuota, o.Registerer = test.quota, registry })
 			r.open(1)
 			r.add(1, 10)
 			r.sink.gate = make(chan struct{})
 			r.up.sub(t, 1).history(rows)
+			require.Equal(t, float64(test.quota), gaugeOf(t, registry, "ticdc_sinkmanager_memory_quota", "total"))
+			r.waitFor("the metric to follow", func() bool { // it does so while the checkpoint stands still, too
+				return gaugeOf(t, registry, "ticdc_sinkmanager_memory_quota", "used") == float64(r.engine.Held())
+			})
 			if test.disk {
 				require.Less(t, r.engine.Held(), int64(32<<20))
 			} else {
@@ -262,13 +268,23 @@ func TestProcessLimit(t *testing.T) {
 	require.Positive(t, gaugeOf(t, registry, "ticdc_sorter_memory_peak_bytes"))
 }
 
-func gaugeOf(t *testing.T, r *prometheus.Registry, name string) float64 {
+// gaugeOf reads a gauge that has the label values.
+func gaugeOf(t *testing.T, r *prometheus.Registry, name string, labels ...string) float64 {
 	t.Helper()
 	families, err := r.Gather()
 	require.NoError(t, err)
 	for _, f := range families {
-		if f.GetName() == name {
-			return f.GetMetric()[0].GetGauge().GetValue()
+		if f.GetName() != name {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			var values []string
+			for _, l := range m.GetLabel() {
+				values = append(values, l.GetValue())
+			}
+			if !slices.ContainsFunc(labels, func(l string) bool { return !slices.Contains(values, l) }) {
+				return m.GetGauge().GetValue()
+			}
 		}
 	}
 	require.Fail(t, "no metric "+name)

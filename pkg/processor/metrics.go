@@ -18,6 +18,8 @@ type metrics struct {
 	putOff     prometheus.Counter
 	tables     prometheus.Gauge
 	memory     prometheus.Gauge
+	quotaTotal prometheus.Gauge
+	quotaUsed  prometheus.Gauge
 
 	forget []func()
 }
@@ -33,7 +35,24 @@ func newMetrics(r prometheus.Registerer, id model.ChangefeedID) *metrics {
 	m.forget = m.forget[:len(m.forget)-1] // counts over all runs
 	m.tables = m.gauge(r, "num_of_tables", "Tables that are replicated here.", feed, id)
 	m.memory = m.gauge(r, "memory_consumption", "Bytes of rows in memory.", feed, id)
+	m.quotaTotal, m.quotaUsed = m.quota(r, "total", id), m.quota(r, "used", id)
 	return m
+}
+
+// quota is what sinks and what waits for them may have of the memory, or have.
+func (m *metrics) quota(r prometheus.Registerer, kind string, id model.ChangefeedID) prometheus.Gauge {
+	vec := register(r, prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Namespace: "ticdc", Subsystem: "sinkmanager", Name: "memory_quota", Help: "Bytes of the memory quota.",
+	}, []string{"namespace", "changefeed", "type", "component"}))
+	values := []string{id.Namespace, id.ID, kind, "sink"}
+	m.forget = append(m.forget, func() { vec.DeleteLabelValues(values...) })
+	return vec.WithLabelValues(values...)
+}
+
+// holds takes note of the bytes of rows in memory.
+func (m *metrics) holds(bytes int64) {
+	m.memory.Set(float64(bytes))
+	m.quotaUsed.Set(float64(bytes))
 }
 
 func (m *metrics) counter(r prometheus.Registerer, subsystem, name, help string, labels []string, extra string, id model.ChangefeedID, value string) prometheus.Counter {

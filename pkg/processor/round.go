@@ -145,6 +145,7 @@ func (p *Processor) letGo(s *span) {
 // publish tells whoever listens what a round has changed. It returns true when
 // the checkpoint moved.
 func (p *Processor) publish() bool {
+	p.metrics.holds(p.feed.Held())
 	now := p.timestamps()
 	if now == p.told {
 		return false
@@ -154,7 +155,6 @@ func (p *Processor) publish() bool {
 	if moved {
 		p.movedAt = p.o.Now()
 		p.advanceLease(now.checkpoint)
-		p.metrics.memory.Set(float64(p.feed.Held()))
 	}
 	notify(p.changed)
 	return moved

@@ -57,6 +57,7 @@ func (p *Processor) Run(parent context.Context) error {
 func (p *Processor) open() {
 	p.metrics = newMetrics(p.o.Registerer, p.o.ID)
 	p.feed = p.o.Sorter.NewFeed(p.o.Config.MemoryQuota)
+	p.metrics.quotaTotal.Set(float64(p.feed.Quota()))
 	p.admission = newAdmission(p.feed, p.o.Now)
 	p.room = newRoom(p.feed)
 }
