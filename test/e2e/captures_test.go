@@ -133,14 +133,20 @@ func (c *captures) drain(id string) {
 	}))
 }
 
-// any is a server that answers.
-func (c *captures) any() *cluster.API {
-	for _, server := range c.servers {
-		if server.API.Health(c.ctx) == nil {
-			return server.API
+// any is a healthy server. Right after the end of an owner there is none.
+func (c *captures) any() (found *cluster.API) {
+	c.t.Helper()
+	require.NoError(c.t, cluster.Until(c.ctx, "a healthy server", func() (bool, error) {
+		var err error
+		for _, server := range c.servers {
+			if err = server.API.Health(c.ctx); err == nil {
+				found = server.API
+				return true, nil
+			}
 		}
-	}
-	return c.servers[0].API
+		return false, err
+	}))
+	return found
 }
 
 // restart does what TiUP does with each server of a cluster on an upgrade.
