@@ -130,6 +130,6 @@ type Config struct {
 	LockInterval time.Duration // between two looks for spans that stand still: 2 s
 	LockAge      time.Duration // how long a span must stand still: 4 s
 	LockRepeat   time.Duration // before one region is cleaned again: 10 s
-	AdmitTimeout time.Duration // after which Options.Admit is overruled: 1 min
+	AdmitTimeout time.Duration // after which Options.Admit is overruled: 10 s
 	MaxScans     int           // most concurrent scans per store: 256
 }

@@ -26,7 +26,7 @@ func (c *Config) setDefaults() {
 	def(&c.LockInterval, 2*time.Second)
 	def(&c.LockAge, 4*time.Second)
 	def(&c.LockRepeat, 10*time.Second)
-	def(&c.AdmitTimeout, time.Minute)
+	def(&c.AdmitTimeout, 10*time.Second)
 	if c.MaxScans <= 0 {
 		c.MaxScans = 256
 	}
