@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"path/filepath"
@@ -75,15 +76,19 @@ func (s *Server) Launch() error {
 	return err
 }
 
-// WaitHealthy waits until the health call succeeds.
+// WaitHealthy waits until the health call succeeds; the error comes at once
+// when the process ends.
 func (s *Server) WaitHealthy(ctx context.Context) error {
-	return until(ctx, "healthy server", func() (bool, error) {
+	var ended error
+	err := until(ctx, "healthy server", func() (bool, error) {
 		if s.proc.exited() {
-			return false, fmt.Errorf("cdc server ended: %v\n%s", s.proc.err, s.proc.tail())
+			ended = fmt.Errorf("cdc server ended: %v\n%s", s.proc.err, s.proc.tail())
+			return true, nil
 		}
 		err := s.API.Health(ctx)
 		return err == nil, err
 	})
+	return errors.Join(err, ended)
 }
 
 // Kill ends the process the hard way.
