@@ -28,6 +28,8 @@ type budget struct {
 	waiting  atomic.Int64 // who waits for rows to go to disk
 	waits    atomic.Int64 // times that somebody did
 	feeds    atomic.Int64
+	// pressed is set while rows go to disk because scans of who has little wait.
+	pressed atomic.Bool
 
 	now func() time.Time
 
@@ -46,16 +48,26 @@ func (b *budget) forBuffers() int64 { return b.limit - b.limit/lendPart }
 // high is from where on rows go to disk.
 func (b *budget) high() int64 { return b.forBuffers() / 4 * 3 }
 
+// low is down to where rows go to disk.
+func (b *budget) low() int64 { return b.forBuffers() / 2 }
+
 // short tells that rows should go to disk.
 func (b *budget) short() bool {
-	return b.limit > 0 && (b.buffered.Load() > b.high() || b.waiting.Load() > 0)
+	if b.limit == 0 {
+		return false
+	}
+	buffered := b.buffered.Load()
+	if buffered <= b.low() {
+		b.pressed.Store(false)
+	}
+	return buffered > b.high() || b.waiting.Load() > 0 || b.pressed.Load()
 }
 
 // excess is how many bytes should go to disk when memory is short: down to
 // half of what there is or, for rows that need more than that, as much as possible.
 func (b *budget) excess() int64 {
 	buffered := b.buffered.Load()
-	if more := buffered - b.forBuffers()/2; more > 0 {
+	if more := buffered - b.low(); more > 0 {
 		return more
 	}
 	return buffered
@@ -109,9 +121,9 @@ func (b *budget) risen() {
 // bring so many bytes, or when that is negative as many as others. It may when
 // that fits beside everything else, and then it is reserved; what needs most
 // of the memory goes to disk anyway and counts as half of it. Normally sinks
-// soon make room. When they do not, a changefeed that has less than its share
-// buffered may start a scan beside no other, now and then: rows of others,
-// whose sinks may stand still, then have to go to disk.
+// soon make room. When they do not, and the changefeed has less than its share
+// buffered, rows of others, whose sinks may be slow or stand still, have to go
+// to disk, and now and then it may start a scan beside no other nevertheless.
 func (b *budget) beginScan(f *Feed, bytes int64) (reserved int64, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -136,8 +148,13 @@ func (b *budget) forcesScan(f *Feed) bool {
 	if f.refused.IsZero() {
 		f.refused = now
 	}
-	if b.scans > 0 || f.buffered.Load() > b.share(b.forBuffers()) ||
-		now.Sub(f.refused) < scanPatience || now.Sub(b.forced) < scanPatience {
+	if f.buffered.Load() > b.share(b.forBuffers()) || now.Sub(f.refused) < scanPatience {
+		return false
+	}
+	if b.buffered.Load() > b.low() {
+		b.pressed.Store(true)
+	}
+	if b.scans > 0 || now.Sub(b.forced) < scanPatience {
 		return false
 	}
 	b.forced = now

@@ -70,8 +70,20 @@ func TestBeginScan(t *testing.T) {
 	now = now.Add(1)
 	f.buffered.Store(41)
 	require.False(t, may(f, 31), "more than its share")
+	require.False(t, b.short())
 	f.buffered.Store(40)
-	require.True(t, may(f, 31), "others go to disk")
+	require.True(t, may(f, 31), "has less than its share")
+	require.False(t, b.short(), "only half of the memory is in use")
+	require.True(t, b.take(1))
+	require.False(t, may(f, 1000))
+	now = now.Add(scanPatience)
+	require.False(t, may(f, 1000))
+	require.True(t, b.short(), "others go to disk")
+	require.Equal(t, int64(1), b.excess())
+	b.buffered.Add(-1)
+	require.False(t, b.short())
+	f.refused = time.Time{}
+	now = now.Add(-scanPatience)
 	require.False(t, may(f, 1000))
 	require.False(t, may(g, 1000))
 	b.endScan(31, 31)
@@ -81,6 +93,28 @@ func TestBeginScan(t *testing.T) {
 	require.False(t, may(f, 1000), "one at a time")
 	now = now.Add(scanPatience)
 	require.True(t, may(f, 1000))
+}
+
+// TestSlowSinksMakeRoom: rows of who has most go to disk when others wait.
+func TestSlowSinksMakeRoom(t *testing.T) {
+	e := openEngine(t, 16<<20) // 12 MiB for buffers, 9 before rows go to disk
+	slow, waiting := e.NewFeed(1<<30), e.NewFeed(1<<30)
+	defer waiting.Close()
+	defer slow.Close()
+	s := slow.NewSpan()
+	for i := range 8 {
+		require.NoError(t, s.Add([]model.RawChange{model.NewRawChange(1, 2, []byte{byte(i)}, make([]byte, 1<<20), nil)}))
+	}
+	require.Zero(t, e.OnDisk())
+	require.Eventually(t, func() bool {
+		reserved, ok := waiting.BeginScan(4 << 20)
+		if ok {
+			waiting.EndScan(reserved, -1)
+		}
+		return e.OnDisk() > 0
+	}, 30*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return e.Held() <= e.budget.low() }, 30*time.Second, time.Millisecond)
+	require.Len(t, drain(t, s, math.MaxUint64, Limits{Rows: 100, Bytes: 1 << 17}), 8)
 }
 
 // TestLendLimit: changefeeds share what may be lent evenly.

@@ -69,7 +69,11 @@ func (f *Feed) LendLimit() int64 {
 // expected to bring so many bytes; negative is not known. If it has, EndScan
 // must follow with what was reserved.
 func (f *Feed) BeginScan(bytes int64) (reserved int64, ok bool) {
-	return f.engine.budget.beginScan(f, bytes)
+	reserved, ok = f.engine.budget.beginScan(f, bytes)
+	if f.engine.budget.pressed.Load() {
+		f.engine.wake()
+	}
+	return reserved, ok
 }
 
 // EndScan tells that a scan is over and how many bytes it brought; negative is
