@@ -44,16 +44,24 @@ type Lease interface {
 
 // Schema is the tables and DDLs of an upstream, up to a resolved-ts.
 type Schema interface {
+	SchemaTables
 	// ResolvedTs: every DDL with CommitTs <= it is known.
 	ResolvedTs() uint64
 	// Watch signals, coalesced, that ResolvedTs or Err changed.
 	Watch() (changed <-chan struct{}, cancel func())
 	// Err is why the schema will not advance any more, nil while it does.
 	Err() error
-	// Tables lists the tables after every DDL with CommitTs <= ts.
-	Tables(ts uint64) []*model.Table
 	// DDLs lists the jobs with after < CommitTs <= upTo, in order.
 	DDLs(after, upTo uint64) []*model.DDLEvent
+}
+
+// SchemaTables tells which tables there are.
+type SchemaTables interface {
+	// Tables lists the tables after every DDL with CommitTs <= ts.
+	Tables(ts uint64) []*model.Table
+	// ChangedTables lists the tables that the DDLs with after < CommitTs <= upTo
+	// created, dropped or changed, before and after that.
+	ChangedTables(after, upTo uint64) (before, now []*model.Table)
 }
 
 // DDLSink is the downstream, as far as the owner writes to it: a sink.Sink.

@@ -160,6 +160,28 @@ func (s *fakeSchema) Watch() (<-chan struct{}, func()) {
 	}
 }
 
+// ChangedTables compares by pointer.
+func (s *fakeSchema) ChangedTables(after, upTo uint64) (before, now []*model.Table) {
+	old, fresh := s.Tables(after), s.Tables(upTo)
+	known := make(map[*model.Table]bool, len(old))
+	for _, t := range old {
+		known[t] = true
+	}
+	for _, t := range fresh {
+		if known[t] {
+			known[t] = false
+		} else {
+			now = append(now, t)
+		}
+	}
+	for _, t := range old {
+		if known[t] {
+			before = append(before, t)
+		}
+	}
+	return before, now
+}
+
 func (s *fakeSchema) Tables(ts uint64) []*model.Table {
 	s.mu.Lock()
 	defer s.mu.Unlock()

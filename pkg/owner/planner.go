@@ -3,7 +3,6 @@ package owner
 import (
 	"slices"
 
-	timodel "github.com/pingcap/tidb/pkg/meta/model"
 	"github.com/pingcap/tidb/pkg/parser/ast"
 
 	"github.com/tidemark/tidemark/pkg/config"
@@ -36,20 +35,19 @@ type step struct {
 	ts        uint64
 	events    []*model.DDLEvent
 	add, drop []int64
-	tables    map[int64]struct{}
 }
 
 func newPlanner(schema Schema, f *filter.Filter, split FilterDDL, cfg *config.ReplicaConfig, start, target uint64) *planner {
 	p := &planner{schema: schema, filter: f, split: split, force: cfg.ForceReplicate, target: target, done: start}
 	p.bdr = cfg.BDRMode != nil && *cfg.BDRMode
-	p.tables = p.replicated(start)
+	p.tables = p.replicated(schema.Tables(start))
 	return p
 }
 
-// replicated lists the physical tables to replicate as of ts.
-func (p *planner) replicated(ts uint64) map[int64]struct{} {
+// replicated lists the physical tables to replicate among some tables.
+func (p *planner) replicated(tables []*model.Table) map[int64]struct{} {
 	set := map[int64]struct{}{}
-	for _, t := range p.schema.Tables(ts) {
+	for _, t := range tables {
 		if !p.replicates(t) {
 			continue
 		}
@@ -125,8 +123,7 @@ func (p *planner) findNext() error {
 // plan looks at the jobs of one commit-ts; nil when they change nothing for
 // this changefeed.
 func (p *planner) plan(jobs []*model.DDLEvent) (*step, error) {
-	s := &step{ts: jobs[0].CommitTs, tables: p.tables}
-	moves := false
+	s := &step{ts: jobs[0].CommitTs}
 	for _, job := range jobs {
 		events, err := p.split(job, p.filter, p.force)
 		if err != nil {
@@ -135,12 +132,10 @@ func (p *planner) plan(jobs []*model.DDLEvent) (*step, error) {
 		if p.replicatesDDL(job) {
 			s.events = append(s.events, events...)
 		}
-		moves = moves || changesTables(job.Type)
 	}
-	if moves {
-		s.tables = p.replicated(s.ts)
-		s.add, s.drop = difference(s.tables, p.tables), difference(p.tables, s.tables)
-	}
+	before, now := p.schema.ChangedTables(p.done, s.ts)
+	old, set := p.replicated(before), p.replicated(now)
+	s.add, s.drop = difference(set, old), difference(old, set)
 	if len(s.events) == 0 && len(s.add) == 0 && len(s.drop) == 0 {
 		return nil, nil
 	}
@@ -156,7 +151,13 @@ func (p *planner) replicatesDDL(job *model.DDLEvent) bool {
 
 // finish marks the planned step as done.
 func (p *planner) finish() {
-	p.done, p.tables, p.next = p.next.ts, p.next.tables, nil
+	for _, id := range p.next.drop {
+		delete(p.tables, id)
+	}
+	for _, id := range p.next.add {
+		p.tables[id] = struct{}{}
+	}
+	p.done, p.next = p.next.ts, nil
 }
 
 // difference lists what is in a but not in b, sorted.
@@ -169,19 +170,4 @@ func difference(a, b map[int64]struct{}) []int64 {
 	}
 	slices.Sort(out)
 	return out
-}
-
-// changesTables is false for the kinds of DDL that surely leave the set of
-// replicated physical tables as it is. They are the frequent ones, and looking
-// at every table for each of them would be slow.
-func changesTables(kind timodel.ActionType) bool {
-	switch kind {
-	case timodel.ActionAddColumn, timodel.ActionAddForeignKey, timodel.ActionDropForeignKey,
-		timodel.ActionRenameIndex, timodel.ActionSetDefaultValue, timodel.ActionModifyTableComment,
-		timodel.ActionRebaseAutoID, timodel.ActionShardRowID, timodel.ActionModifyTableCharsetAndCollate,
-		timodel.ActionModifySchemaCharsetAndCollate, timodel.ActionCreateSchema,
-		timodel.ActionAlterIndexVisibility, timodel.ActionAlterTTLInfo, timodel.ActionAlterTTLRemove:
-		return false
-	}
-	return true
 }

@@ -31,7 +31,7 @@ func TestReplicatedTables(t *testing.T) {
 	p := testPlanner(t, s, 100, 0, "db.*", "!db.other")
 	require.Equal(t, []int64{1, 11, 12}, keysOf(p.tables))
 	p.force = true
-	require.Equal(t, []int64{1, 11, 12, 20}, keysOf(p.replicated(100)))
+	require.Equal(t, []int64{1, 11, 12, 20}, keysOf(p.replicated(s.Tables(100))))
 }
 
 func TestPlannerWalks(t *testing.T) {

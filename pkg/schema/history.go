@@ -1,5 +1,10 @@
 package schema
 
+import (
+	"slices"
+	"sort"
+)
+
 // history is the values that one thing had over time. The zero value of T
 // means that it did not exist.
 type history[T comparable] struct {
@@ -98,6 +103,20 @@ func (s *histories[T]) set(id int64, ts uint64, value T) {
 // start sets the value that a thing had when the history began.
 func (s *histories[T]) start(id int64, ts uint64, value T) {
 	s.byID[id] = &history[T]{versions: []version[T]{{ts, value}}}
+}
+
+// changedIn lists what was changed after a ts and up to another, each once.
+func (s *histories[T]) changedIn(after, upTo uint64) []int64 {
+	from := sort.Search(len(s.changed), func(i int) bool { return s.changed[i].ts > after })
+	var ids []int64
+	for _, c := range s.changed[from:] {
+		if c.ts > upTo {
+			break
+		}
+		ids = append(ids, c.id)
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
 }
 
 // trim forgets what is not valid at any ts >= floor. It costs as much as

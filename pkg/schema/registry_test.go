@@ -13,6 +13,7 @@ import (
 	tikverr "github.com/tikv/client-go/v2/error"
 
 	cerrors "github.com/tidemark/tidemark/pkg/errors"
+	"github.com/tidemark/tidemark/pkg/model"
 )
 
 func TestSharing(t *testing.T) {
@@ -257,4 +258,47 @@ func BenchmarkLoad(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+func TestChangedTables(t *testing.T) {
+	u := newFakeUpstream(t)
+	u.putSchema(50, dbInfo(2, "test"))
+	u.putTable(50, 2, pkTable(100, "a"))
+	u.putTable(50, 2, pkTable(101, "b"))
+	r := NewRegistry(u, nil)
+	lease, err := r.Acquire(context.Background(), 100)
+	require.NoError(t, err)
+	defer lease.Release()
+	s := lease.Store()
+	finish(t, u, s,
+		doneJob(1, timodel.ActionAddColumn, 2, pkTable(100, "a", col(2, "c", mysql.TypeLong, 0)), ""),
+		doneJob(2, timodel.ActionDropTable, 2, pkTable(101, "b"), ""),
+		doneJob(3, timodel.ActionCreateTable, 2, pkTable(102, "d"), ""))
+	events := s.DDLs(0, 1<<40)
+	require.Len(t, events, 3)
+	ids := func(tables []*model.Table) []int64 {
+		out := []int64{}
+		for _, table := range tables {
+			out = append(out, table.ID)
+		}
+		return out
+	}
+	for _, tt := range []struct {
+		after, upTo uint64
+		before, now []int64
+	}{
+		{100, events[0].CommitTs - 1, []int64{}, []int64{}},
+		{100, events[0].CommitTs, []int64{100}, []int64{100}},
+		{events[0].CommitTs, events[1].CommitTs, []int64{101}, []int64{}},
+		{events[1].CommitTs, events[2].CommitTs, []int64{}, []int64{102}},
+		{100, events[2].CommitTs, []int64{100, 101}, []int64{100, 102}},
+		{events[2].CommitTs, 1 << 40, []int64{}, []int64{}},
+	} {
+		before, now := s.ChangedTables(tt.after, tt.upTo)
+		require.Equal(t, tt.before, ids(before))
+		require.Equal(t, tt.now, ids(now))
+	}
+	before, now := s.ChangedTables(100, events[0].CommitTs)
+	require.Len(t, before[0].Columns, 1)
+	require.Len(t, now[0].Columns, 2)
 }

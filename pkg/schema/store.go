@@ -136,6 +136,23 @@ func (s *Store) Tables(ts uint64) []*model.Table {
 	return s.catalog.list(ts)
 }
 
+// ChangedTables lists the tables that DDLs with after < CommitTs <= upTo
+// created, dropped or changed, as they were after the first ts and as they are
+// after the second. It costs as much as there are of them.
+func (s *Store) ChangedTables(after, upTo uint64) (before, now []*model.Table) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, id := range s.catalog.tables.changedIn(after, upTo) {
+		if t := s.catalog.tables.at(id, after); t != nil {
+			before = append(before, t)
+		}
+		if t := s.catalog.tables.at(id, upTo); t != nil {
+			now = append(now, t)
+		}
+	}
+	return before, now
+}
+
 // DDLs lists the jobs with after < CommitTs <= upTo, in order. The events are
 // shared and must not be changed.
 func (s *Store) DDLs(after, upTo uint64) []*model.DDLEvent {
