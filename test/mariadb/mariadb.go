@@ -48,14 +48,14 @@ func Start(ctx context.Context, dir string) (*Server, error) {
 	if !Installed() {
 		return nil, errors.New("MariaDB is not installed: `make need` installs it (Debian package mariadb-server)")
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	s := &Server{dir: dir}
+	if err := os.MkdirAll(s.scratch(), 0o755); err != nil {
 		return nil, err
 	}
-	s := &Server{dir: dir}
 	var out bytes.Buffer
 	install := exec.CommandContext(ctx, "mariadb-install-db", "--no-defaults", "--datadir="+s.data(),
 		"--auth-root-authentication-method=normal", "--skip-test-db", "--user="+userName())
-	install.Stdout, install.Stderr = &out, &out
+	install.Stdout, install.Stderr, install.Env = &out, &out, s.env()
 	if err := install.Run(); err != nil {
 		return nil, fmt.Errorf("mariadb-install-db: %w\n%s", err, out.Bytes())
 	}
@@ -81,7 +81,7 @@ func (s *Server) Run(ctx context.Context) error {
 		"--socket="+filepath.Join(s.dir, "s"), "--pid-file="+filepath.Join(s.dir, "pid"),
 		"--skip-name-resolve", "--skip-log-bin", "--character-set-server=utf8mb4", "--collation-server=utf8mb4_bin",
 		"--innodb-flush-log-at-trx-commit=2", "--innodb-buffer-pool-size=128M", "--max-allowed-packet=64M")
-	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Stdout, cmd.Stderr, cmd.Env = log, log, s.env()
 	process, err := child.Start(cmd)
 	if err != nil {
 		return err
@@ -93,6 +93,12 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	return nil
 }
+
+// scratch is where the server keeps temporary tables. A server that starts
+// deletes those that it finds, which in a folder of all would be others'.
+func (s *Server) scratch() string { return filepath.Join(s.dir, "tmp") }
+
+func (s *Server) env() []string { return append(os.Environ(), "TMPDIR="+s.scratch()) }
 
 // await waits until the server answers.
 func (s *Server) await(ctx context.Context) error {
