@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"regexp"
 	"slices"
 	"sync"
 	"testing"
@@ -98,6 +99,20 @@ func TestTableAcrossNodes(t *testing.T) {
 	f.requireConsumed(ctx, t, s, settledTSO(ctx, t, s), []string{"ksplit"})
 	requireHonest(ctx, t, s.queue.broker, f)
 	c.requireOneOwnerPerTable()
+	for _, table := range []int64{counters, big} {
+		require.Equal(t, 1, c.logged(fmt.Sprintf(`"table is cut".*tableID=%d\]`, table)), "another owner keeps the pieces")
+	}
+}
+
+// logged counts the lines of all servers' logs that match.
+func (c *captures) logged(pattern string) (n int) {
+	c.t.Helper()
+	for _, server := range c.servers {
+		log, err := os.ReadFile(server.LogPath())
+		require.NoError(c.t, err)
+		n += len(regexp.MustCompile(pattern).FindAllIndex(log, -1))
+	}
+	return n
 }
 
 // TestTableAcrossNodesByWrites cuts a table with few regions because much is
