@@ -64,7 +64,7 @@ func main() {
 	var o options
 	flag.IntVar(&o.rows, "rows", 1_000_000, "row changes of the catch-up")
 	flag.IntVar(&o.tables, "tables", scaleGroups*scalePerGroup, "tables of the part scale")
-	flag.StringVar(&o.parts, "parts", "catchup,latency,tables,api,start", "what to measure; tables includes idle CPU and API reads")
+	flag.StringVar(&o.parts, "parts", "catchup,latency,tables,api,start", "what to measure; tables includes idle CPU and API reads; kafka, scale and failover have to be named")
 	flag.StringVar(&o.sinks, "sinks", "blackhole,tidb,mariadb", "sinks of the catch-up")
 	flag.StringVar(&o.profile, "profile", "", "a folder for CPU profiles of the catch-up and of API reads, which cost some CPU themselves")
 	flag.Parse()
