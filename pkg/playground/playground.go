@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tidemark/tidemark/pkg/freeport"
 	"github.com/tidemark/tidemark/pkg/playground/kv"
 	"github.com/tidemark/tidemark/pkg/playground/pd"
 	"github.com/tidemark/tidemark/pkg/playground/tidb"
@@ -284,10 +285,9 @@ func portOrFree(host string, port int) (int, error) {
 	if port != 0 {
 		return port, nil
 	}
-	l, err := net.Listen("tcp", address(host, 0))
+	port, err := freeport.Find(host)
 	if err != nil {
-		return 0, fmt.Errorf("playground: find a free port: %w", err)
+		return 0, fmt.Errorf("playground: %w", err)
 	}
-	port = l.Addr().(*net.TCPAddr).Port
-	return port, l.Close()
+	return port, nil
 }

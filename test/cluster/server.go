@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"time"
+
+	"github.com/tidemark/tidemark/pkg/freeport"
 )
 
 // Server is one `cdc server` process.
@@ -121,10 +124,6 @@ func (s *Server) Usage() (Usage, error) { return usage(s.proc.cmd.Process.Pid) }
 func (s *Server) ResetPeak() error { return resetPeak(s.proc.cmd.Process.Pid) }
 
 func freeAddr() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String(), nil
+	port, err := freeport.Find("127.0.0.1")
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), err
 }

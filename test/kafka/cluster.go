@@ -18,6 +18,7 @@ import (
 
 	"github.com/IBM/sarama"
 
+	"github.com/tidemark/tidemark/pkg/freeport"
 	"github.com/tidemark/tidemark/test/child"
 )
 
@@ -59,10 +60,10 @@ func Start(ctx context.Context, dir string, n int, properties ...string) (*Clust
 	c := &Cluster{dir: dir, classpath: path}
 	for id := 1; id <= n; id++ {
 		b := &broker{id: id, dir: filepath.Join(dir, "broker"+strconv.Itoa(id))}
-		if b.port, err = freePort(); err != nil {
+		if b.port, err = freeport.Find(host); err != nil {
 			return nil, err
 		}
-		if b.ctrlPort, err = freePort(); err != nil {
+		if b.ctrlPort, err = freeport.Find(host); err != nil {
 			return nil, err
 		}
 		c.brokers = append(c.brokers, b)
@@ -263,15 +264,6 @@ func (c *Cluster) Close() {
 
 // Pid returns the process id of broker i.
 func (c *Cluster) Pid(i int) int { return c.brokers[i].cmd.Process.Pid }
-
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", host+":0")
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port, nil
-}
 
 // Admin connects to the cluster; the caller closes the connection.
 func (c *Cluster) Admin() (sarama.ClusterAdmin, error) {

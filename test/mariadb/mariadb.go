@@ -18,6 +18,7 @@ import (
 
 	_ "github.com/go-sql-driver/mysql" // the driver "mysql"
 
+	"github.com/tidemark/tidemark/pkg/freeport"
 	"github.com/tidemark/tidemark/test/child"
 )
 
@@ -60,7 +61,7 @@ func Start(ctx context.Context, dir string) (*Server, error) {
 		return nil, fmt.Errorf("mariadb-install-db: %w\n%s", err, out.Bytes())
 	}
 	var err error
-	if s.port, err = freePort(); err != nil {
+	if s.port, err = freeport.Find("127.0.0.1"); err != nil {
 		return nil, err
 	}
 	if err := s.Run(ctx); err != nil {
@@ -158,13 +159,4 @@ func userName() string {
 		return name
 	}
 	return "mysql"
-}
-
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port, nil
 }

@@ -117,7 +117,7 @@ func (s Spec) worker(ctx context.Context, db *sql.DB, n uint64, done *atomic.Int
 		changed, err := s.txn(running, conn, r)
 		s.rest(ctx)
 		if err != nil {
-			if !expected(err) {
+			if !Expected(err) {
 				return ignoreEnd(ctx, err)
 			}
 			continue
@@ -217,10 +217,10 @@ func (s Spec) text(r *rand.Rand) string {
 	return b.String()
 }
 
-// expected tells the errors that random concurrent writers run into, DDL
+// Expected tells the errors that random concurrent writers run into, DDL
 // beside them included: duplicates, conflicts, deadlocks, changed or missing
 // tables and columns.
-func expected(err error) bool {
+func Expected(err error) bool {
 	var e *mysql.MySQLError
 	if !errors.As(err, &e) {
 		return false

@@ -25,6 +25,8 @@ import (
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
+
+	"github.com/tidemark/tidemark/pkg/freeport"
 )
 
 const (
@@ -79,8 +81,8 @@ func startInstance(ctx context.Context, o Options, port int) (*instance, error) 
 		return startOn(ctx, o, host, port)
 	}
 	for range portAttempts {
-		if port, err = freePort(host); err != nil {
-			return nil, err
+		if port, err = freeport.Find(host); err != nil {
+			return nil, fmt.Errorf("pd: %w", err)
 		}
 		var in *instance
 		if in, err = startOn(ctx, o, host, port); !errors.Is(err, syscall.EADDRINUSE) {
@@ -257,16 +259,6 @@ func advertised(o Options, port int) string {
 		host, _, _ = net.SplitHostPort(o.Addr)
 	}
 	return net.JoinHostPort(host, strconv.Itoa(port))
-}
-
-// freePort finds a port that nobody listens on. Etcd takes no ready listener, so another process may be faster.
-func freePort(host string) (int, error) {
-	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
-	if err != nil {
-		return 0, fmt.Errorf("pd: find a free port: %w", err)
-	}
-	port := l.Addr().(*net.TCPAddr).Port
-	return port, l.Close()
 }
 
 // counter is a number in etcd.
