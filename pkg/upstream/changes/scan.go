@@ -19,7 +19,7 @@ const (
 	leastScans = 2
 	// recentAge is the age of a checkpoint, in ms, below which a scan has
 	// hardly anything to bring.
-	recentAge = 30_000
+	recentAge = 5_000
 	admitPoll = 20 * time.Millisecond
 )
 
