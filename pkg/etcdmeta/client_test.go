@@ -284,11 +284,12 @@ func TestWatch(t *testing.T) {
 	require.NoError(t, session.Register(ctx, &model.CaptureInfo{ID: "c-1"}))
 	_, err = owner.WriteStatuses(ctx, []etcdmeta.StatusWrite{{ID: id, Status: etcdmeta.ChangefeedStatus{CheckpointTs: 110}}})
 	require.NoError(t, err)
+	var stopped []model.CaptureID
 	apply := func(until func() bool) {
 		for !until() {
 			update, open := <-updates
 			require.True(t, open)
-			state.Apply(update)
+			stopped = append(stopped, state.Apply(update).Stopped...)
 		}
 	}
 	apply(func() bool { f := state.Feeds[id]; return f != nil && f.Status != nil })
@@ -304,8 +305,10 @@ func TestWatch(t *testing.T) {
 	before := state.Feeds[id]
 	_, err = owner.RemoveFeed(ctx, id)
 	require.NoError(t, err)
+	require.Empty(t, stopped)
 	require.NoError(t, session.Close(ctx))
 	apply(func() bool { return len(state.Captures) == 0 && len(state.Feeds) == 0 && len(state.Candidates) == 0 })
+	require.Equal(t, []model.CaptureID{"c-1"}, stopped, "it did not just vanish")
 	require.NotNil(t, before.Info, "a record that was handed out stays as it was")
 	cancel()
 	for range updates { //nolint:revive // until it is closed

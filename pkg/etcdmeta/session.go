@@ -52,6 +52,7 @@ type Session struct {
 	session *concurrency.Session
 	ttl     time.Duration
 	capture model.CaptureID
+	info    *model.CaptureInfo // nil before Register
 
 	begun   time.Time
 	renewed atomic.Int64 // since begun, when the newest renewal that etcd confirmed was asked for
@@ -145,6 +146,7 @@ func (s *Session) Done() <-chan struct{} { return s.session.Done() }
 
 // Register writes the capture's key.
 func (s *Session) Register(ctx context.Context, info *model.CaptureInfo) error {
+	s.info = info
 	return s.put(ctx, s.client.keys.Capture(info.ID), info)
 }
 
@@ -190,8 +192,10 @@ func (s *Session) Resign(ctx context.Context, fence Fence) error {
 // Close deletes the keys of the capture: its positions in the default
 // namespace (the owner cleans others) and, with the lease, all that hangs on
 // it. ctx bounds the deletion; the lease expires by itself if that fails, and
-// Close may be called again. A lease that has expired is no error.
+// Close may be called again. A lease that has expired is no error. Nothing of
+// the capture may go on when it is called.
 func (s *Session) Close(ctx context.Context) error {
+	s.sayStopped(ctx)
 	_, err := s.client.etcd.Delete(ctx, s.client.keys.PositionPrefix(model.DefaultNamespace, s.capture), clientv3.WithPrefix())
 	s.stop()
 	select {
@@ -207,4 +211,25 @@ func (s *Session) Close(ctx context.Context) error {
 		return errors.ErrPDEtcdAPIError.Wrap(err)
 	}
 	return nil
+}
+
+// sayStopped tells the owner that nothing of this capture goes on, so that its
+// tables need not wait. Where that fails, they wait as after a crash.
+func (s *Session) sayStopped(ctx context.Context) {
+	select {
+	case <-s.session.Done():
+		return // the key is gone, or soon will be
+	default:
+	}
+	if s.info == nil {
+		return
+	}
+	info := *s.info
+	info.Stopped = true
+	value, err := json.Marshal(&info)
+	if err != nil {
+		return
+	}
+	// Once: whoever waits for the end of this process waits for this, too.
+	_, _ = s.client.etcd.Put(ctx, s.client.keys.Capture(info.ID), string(value), clientv3.WithLease(s.session.Lease()))
 }

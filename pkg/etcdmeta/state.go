@@ -44,6 +44,9 @@ type Changes struct {
 	Feeds    map[model.ChangefeedID]struct{}
 	Captures bool
 	Owner    bool
+	// Stopped are captures of which nothing goes on any more, see
+	// model.CaptureInfo. Their keys vanish now or soon.
+	Stopped []model.CaptureID
 }
 
 // Load reads the whole state.
@@ -123,6 +126,9 @@ func (s *State) put(kv *mvccpb.KeyValue, changes *Changes) {
 		var info *model.CaptureInfo
 		if info, err = decodeCapture(key.Capture, kv.Value); err == nil {
 			s.Captures[key.Capture] = info
+			if info.Stopped {
+				changes.Stopped = append(changes.Stopped, key.Capture)
+			}
 		}
 		changes.Captures = true
 	case KindInfo, KindStatus:

@@ -17,4 +17,7 @@ type CaptureInfo struct {
 	GitHash        string    `json:"git-hash"`
 	DeployPath     string    `json:"deploy-path"`
 	StartTimestamp int64     `json:"start-timestamp"` // Unix seconds
+	// Stopped is set just before the capture takes its key away: nothing that it
+	// had begun goes on. A key that vanishes without it may have expired.
+	Stopped bool `json:"stopped,omitempty"`
 }

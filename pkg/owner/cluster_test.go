@@ -123,7 +123,8 @@ func (c *cluster) detach(f *fakeCapture) {
 func (c *cluster) kill(f *fakeCapture) {
 	c.lost = f.id
 	c.detach(f)
-	require.NoError(c.t, f.session.Close(c.t.Context()))
+	_, err := c.meta.Etcd().Delete(c.t.Context(), c.meta.Keys().Capture(f.id))
+	require.NoError(c.t, err)
 	eventually(c.t, "its key is gone", func() bool {
 		c.owner.fleet.mu.Lock()
 		defer c.owner.fleet.mu.Unlock()

@@ -44,6 +44,7 @@ type member struct {
 	conn     stream // nil without one
 	liveness model.Liveness
 	goneAt   time.Time // zero while its key exists
+	stopped  bool      // nothing of it goes on any more
 	// cutOffAt is since when there is no stream; givenUp says that its tables
 	// were given to others because of that.
 	cutOffAt time.Time
@@ -109,12 +110,23 @@ func (f *fleet) update(captures map[model.CaptureID]*model.CaptureInfo, now time
 	f.o.notify(func(feed *feed) { feed.onFleet(nil) })
 }
 
+// stopped notes captures whose tables need not wait once their keys are gone.
+func (f *fleet) stopped(captures []model.CaptureID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, id := range captures {
+		if m := f.members[id]; m != nil {
+			m.stopped = true
+		}
+	}
+}
+
 // sweep gives captures up whose grace is over.
 func (f *fleet) sweep(now time.Time) {
 	f.mu.Lock()
 	var lost []model.CaptureID
 	for id, m := range f.members {
-		if !m.goneAt.IsZero() && now.Sub(m.goneAt) >= f.grace {
+		if !m.goneAt.IsZero() && (m.stopped || now.Sub(m.goneAt) >= f.grace) {
 			lost = append(lost, id)
 			delete(f.members, id)
 			delete(f.expected, id)

@@ -81,7 +81,8 @@ func TestLostCapture(t *testing.T) {
 	c.waitCheckpoint(200)
 	require.Len(t, b.tables(feedID), 1)
 	c.detach(b)
-	require.NoError(t, b.session.Close(t.Context()))
+	_, err := c.meta.Etcd().Delete(t.Context(), c.meta.Keys().Capture("c-b"))
+	require.NoError(t, err)
 	eventually(t, "its key is gone", func() bool {
 		c.owner.fleet.mu.Lock()
 		defer c.owner.fleet.mu.Unlock()
@@ -196,4 +197,23 @@ func TestPositionsOfVanishedCaptures(t *testing.T) {
 		require.NoError(t, err)
 		return len(state.Positions) == 1
 	})
+}
+
+// TestStoppedCaptures holds the grace of captures that vanish against those
+// that said before that nothing of them goes on.
+func TestStoppedCaptures(t *testing.T) {
+	s := newStage(t, 1, "a", "b", "c")
+	fleet := s.term.o.fleet
+	fleet.stopped([]model.CaptureID{"b", "never seen"})
+	fleet.sweep(s.now)
+	require.Contains(t, fleet.snapshot().members, "b", "its key is there")
+	delete(s.info, "b")
+	delete(s.info, "c")
+	fleet.update(s.info, s.now)
+	fleet.sweep(s.now)
+	require.NotContains(t, fleet.snapshot().members, "b")
+	require.Contains(t, fleet.snapshot().members, "c", "it may be at work still")
+	fleet.sweep(s.now.Add(fleet.grace))
+	require.NotContains(t, fleet.snapshot().members, "c")
+	require.Contains(t, fleet.snapshot().members, "a")
 }

@@ -258,6 +258,7 @@ func (o *Owner) watch(ctx context.Context, state *etcdmeta.State) error {
 			}
 		}
 		if changes.Captures {
+			o.fleet.stopped(changes.Stopped)
 			o.fleet.update(state.Captures, o.clock())
 		}
 		for id := range changes.Feeds {
