@@ -8,12 +8,13 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/tidemark/tidemark/pkg/config"
 	"github.com/tidemark/tidemark/pkg/errors"
 	"github.com/tidemark/tidemark/pkg/model"
 	"github.com/tidemark/tidemark/pkg/sink"
 	"github.com/tidemark/tidemark/pkg/sorter"
-	"go.uber.org/zap"
 )
 
 // Processor runs one changefeed on this capture.

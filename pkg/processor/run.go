@@ -5,9 +5,10 @@ import (
 	"slices"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/tidemark/tidemark/pkg/model"
 	"github.com/tidemark/tidemark/pkg/upstream/changes"
-	"go.uber.org/zap"
 )
 
 const (

@@ -106,7 +106,7 @@ func (c *crew) assemble(ctx context.Context) error {
 			return false, errors.Join(err, fmt.Errorf("%d captures", len(list)))
 		}
 		counts := map[string]int{}
-		placed, err := c.placement(ctx)
+		placed, err := c.servers[0].API.Placement(ctx, crewFeed)
 		for _, capture := range placed {
 			counts[capture]++
 		}
@@ -160,26 +160,6 @@ func (c *crew) role(ctx context.Context, owner bool) (*cluster.Server, string, e
 		}
 	}
 	return nil, "", errors.Join(err, fmt.Errorf("no capture of that role among %v", list))
-}
-
-// placement reads which capture has which tables.
-func (c *crew) placement(ctx context.Context) (map[int64]string, error) {
-	var detail struct {
-		Tasks []struct {
-			Capture string  `json:"capture_id"`
-			Tables  []int64 `json:"table_ids"`
-		} `json:"task_status"`
-	}
-	if err := c.servers[0].API.Do(ctx, http.MethodGet, "/api/v2/changefeeds/"+crewFeed, nil, &detail); err != nil {
-		return nil, err
-	}
-	placed := map[int64]string{}
-	for _, task := range detail.Tasks {
-		for _, table := range task.Tables {
-			placed[table] = task.Capture
-		}
-	}
-	return placed, nil
 }
 
 // lagWatch follows a checkpoint through all servers at once: one that is

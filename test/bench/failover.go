@@ -94,7 +94,7 @@ func (c *crew) measure(ctx context.Context, name string, event func(context.Cont
 func (c *crew) now() { c.since = time.Now() }
 
 func moveAll(ctx context.Context, c *crew) error {
-	placed, err := c.placement(ctx)
+	placed, err := c.servers[0].API.Placement(ctx, crewFeed)
 	if err != nil {
 		return err
 	}
@@ -132,7 +132,7 @@ func moveAll(ctx context.Context, c *crew) error {
 	}
 	asked := time.Since(c.since)
 	err = cluster.Until(ctx, "all tables to be elsewhere", func() (bool, error) {
-		now, err := c.placement(ctx)
+		now, err := c.servers[0].API.Placement(ctx, crewFeed)
 		left := 0
 		for table, capture := range placed {
 			if now[table] != next[capture] {

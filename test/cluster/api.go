@@ -164,3 +164,23 @@ func (a *API) WaitCheckpoint(ctx context.Context, id string, ts uint64) error {
 func Until(ctx context.Context, what string, cond func() (bool, error)) error {
 	return until(ctx, what, cond)
 }
+
+// Placement asks which capture has which tables of a changefeed.
+func (a *API) Placement(ctx context.Context, feed string) (map[int64]string, error) {
+	var detail struct {
+		Tasks []struct {
+			Capture string  `json:"capture_id"`
+			Tables  []int64 `json:"table_ids"`
+		} `json:"task_status"`
+	}
+	if err := a.Do(ctx, http.MethodGet, "/api/v2/changefeeds/"+feed, nil, &detail); err != nil {
+		return nil, err
+	}
+	placed := map[int64]string{}
+	for _, task := range detail.Tasks {
+		for _, table := range task.Tables {
+			placed[table] = task.Capture
+		}
+	}
+	return placed, nil
+}

@@ -179,29 +179,9 @@ func (c *captures) restart(server *cluster.Server) {
 
 // placement reads which capture has which tables.
 func (c *captures) placement(feed string) map[int64]string {
-	placed, err := placementOf(c.ctx, c.any(), feed)
+	placed, err := c.any().Placement(c.ctx, feed)
 	require.NoError(c.t, err)
 	return placed
-}
-
-// placementOf asks one server which capture has which tables.
-func placementOf(ctx context.Context, api *cluster.API, feed string) (map[int64]string, error) {
-	var detail struct {
-		Tasks []struct {
-			Capture string  `json:"capture_id"`
-			Tables  []int64 `json:"table_ids"`
-		} `json:"task_status"`
-	}
-	if err := api.Do(ctx, http.MethodGet, "/api/v2/changefeeds/"+feed, nil, &detail); err != nil {
-		return nil, err
-	}
-	placed := map[int64]string{}
-	for _, task := range detail.Tasks {
-		for _, table := range task.Tables {
-			placed[table] = task.Capture
-		}
-	}
-	return placed, nil
 }
 
 // shake moves random tables of each changefeed to random captures.

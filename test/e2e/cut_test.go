@@ -116,7 +116,7 @@ func (c *captures) awaitTables(feed, id string) {
 
 // tablesOf is how many tables a server says that a capture has.
 func (c *captures) tablesOf(api *cluster.API, feed, id string) int {
-	placed, err := placementOf(c.ctx, api, feed)
+	placed, err := api.Placement(c.ctx, feed)
 	require.NoError(c.t, err)
 	n := 0
 	for _, capture := range placed {
