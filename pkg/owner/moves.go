@@ -43,6 +43,9 @@ type arrangement struct {
 	// plan are moves that wait for others to end. They are looked at again
 	// before they begin.
 	plan []scheduler.Move
+	// wishes are moves that users want and that wait until it is known what runs
+	// on every capture.
+	wishes []Arrangement
 	// due says that the placement has to be looked at, balance that a user
 	// wants it to be even.
 	due, balance bool
@@ -70,16 +73,31 @@ func (r *run) onArrange(wish Arrangement) {
 		r.arr.balance, r.arr.due = true, true
 		return
 	}
-	for _, n := range r.pieces.numbers(wish.Table) {
-		m := scheduler.Move{Table: n, From: r.place.of(n), To: wish.Capture}
-		if r.mayMove(m) {
-			r.begin(m)
+	r.arr.wishes = append(r.arr.wishes, wish)
+	r.grant()
+}
+
+// grant begins the moves that users want. A capture that users see as connected
+// may not have been heard here yet, so a wish is not judged before that.
+func (r *run) grant() {
+	a := &r.arr
+	if len(a.wishes) == 0 || !r.f.heardAll(r.f.o.fleet.snapshot()) {
+		return
+	}
+	for _, wish := range a.wishes {
+		for _, n := range r.pieces.numbers(wish.Table) {
+			m := scheduler.Move{Table: n, From: r.place.of(n), To: wish.Capture}
+			if r.mayMove(m) {
+				r.begin(m)
+			}
 		}
 	}
+	a.wishes = nil
 }
 
 // rearrange begins the moves that the present situation asks for.
 func (r *run) rearrange() {
+	r.grant()
 	a := &r.arr
 	if !a.due && len(a.plan) == 0 && (a.balanceAt.IsZero() || r.f.o.clock().Before(a.balanceAt)) {
 		return
