@@ -136,7 +136,9 @@ func TestWorkerCount(t *testing.T) {
 		{"worker-count=2", "[sink.mysql-config]\nworker-count = 3\nmax-txn-row = 1", 2},
 	} {
 		s, f := keySink(t, given.query, given.text, false)
-		release := make(chan struct{})
+		gate := make(chan struct{})
+		release := sync.OnceFunc(func() { close(gate) })
+		t.Cleanup(release) // the sink's end waits for what is under way
 		var mu sync.Mutex
 		active, most := 0, 0
 		f.answer = func(string) error {
@@ -144,7 +146,7 @@ func TestWorkerCount(t *testing.T) {
 			active++
 			most = max(most, active)
 			mu.Unlock()
-			<-release
+			<-gate
 			mu.Lock()
 			active--
 			mu.Unlock()
@@ -152,7 +154,7 @@ func TestWorkerCount(t *testing.T) {
 		}
 		u := newTable(t, 100, simple)
 		var all []<-chan error
-		for i := range 4 {
+		for i := range 2 * given.workers { // a worker has one under way and may let one wait
 			all = append(all, u.write(s, 0, u.change(uint64(10+i), 1, nil, row(i, "a"))))
 		}
 		require.Eventually(t, func() bool {
@@ -160,7 +162,7 @@ func TestWorkerCount(t *testing.T) {
 			defer mu.Unlock()
 			return active == given.workers
 		}, eventually, tick)
-		close(release)
+		release()
 		for _, done := range all {
 			require.NoError(t, acked(t, done))
 		}
