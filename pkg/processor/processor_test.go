@@ -40,6 +40,7 @@ func TestRowsComeInOrderOnce(t *testing.T) {
 	r.waitCheckpoint(40)
 	require.Equal(t, []uint64{20, 25, 30}, commitTimes(r.sink.rowsOf(1)))
 	p := r.Progress()
+	p.Stall = nil // nothing more may have come for a while
 	require.Equal(t, Progress{Spans: 1, CheckpointTs: 40, ResolvedTs: 40, PullerResolvedTs: 40, LastCommitTs: 30}, p)
 	b := r.sink.got()[0]
 	require.Equal(t, uint64(77), b.ReplicateTs)
