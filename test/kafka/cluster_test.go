@@ -22,7 +22,7 @@ func TestBrokers(t *testing.T) {
 	cfg := ClientConfig()
 	cfg.Producer.RequiredAcks = sarama.WaitForAll
 	cfg.Producer.Return.Successes = true
-	cfg.Producer.Retry.Max = 100
+	cfg.Producer.Retry.Max = 1000 // a busy machine takes its time to elect a leader
 	cfg.Producer.Retry.Backoff = 100 * time.Millisecond
 	p, err := sarama.NewSyncProducer(c.Addrs(), cfg)
 	require.NoError(t, err)
