@@ -89,7 +89,7 @@ func handshake(t *testing.T, server, client *tls.Config) error {
 	select {
 	case err := <-done:
 		return err
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("no handshake")
 		return nil
 	}

@@ -500,5 +500,5 @@ func (w *wire) dial(string) (*grpc.ClientConn, error) {
 // eventually waits for a condition with a short tick.
 func eventually(t testing.TB, what string, cond func() bool) {
 	t.Helper()
-	require.Eventually(t, cond, 10*time.Second, 2*time.Millisecond, what)
+	require.Eventually(t, cond, 30*time.Second, 2*time.Millisecond, what)
 }

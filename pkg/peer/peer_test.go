@@ -184,7 +184,7 @@ func (n *network) link(t *testing.T, id model.CaptureID, w Worker) chan<- Target
 
 func eventually(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	require.Eventually(t, cond, 10*time.Second, 2*time.Millisecond, what)
+	require.Eventually(t, cond, 30*time.Second, 2*time.Millisecond, what)
 }
 
 // A capture that hears nothing of the owner, although no connection breaks, is

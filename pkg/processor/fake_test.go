@@ -324,7 +324,7 @@ func (r *rig) failed() error {
 	r.once.Do(func() {
 		select {
 		case r.err = <-r.result:
-		case <-time.After(10 * time.Second):
+		case <-time.After(30 * time.Second):
 			require.Fail(r.t, "the run goes on")
 		}
 		r.cancel()

@@ -149,7 +149,7 @@ func stop(epoch uint64) *peerpb.Order {
 // await waits until a report about an epoch satisfies the condition.
 func (b *bench) await(t *testing.T, epoch uint64, cond func(*peerpb.FeedReport) bool) *peerpb.FeedReport {
 	t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(30 * time.Second)
 	for {
 		if report := b.Report(); report != nil {
 			for _, r := range report.Feeds {

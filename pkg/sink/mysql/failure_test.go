@@ -112,7 +112,7 @@ func TestStatusInTrouble(t *testing.T) {
 	require.Eventually(t, func() bool { return s.Status().Reason == model.StallSink }, eventually, tick)
 	st := s.Status()
 	require.Contains(t, st.Detail, "read-only")
-	require.WithinDuration(t, st.Since.Add(minBackoff), st.RetryAt, 100*time.Millisecond)
+	require.False(t, st.RetryAt.Before(st.Since.Add(minBackoff)))
 	s.Close()
 	require.ErrorIs(t, acked(t, done), context.Canceled)
 	require.ErrorIs(t, acked(t, waiting), context.Canceled)

@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	patience = 10 * time.Second
+	patience = 30 * time.Second
 	tick     = 2 * time.Millisecond
 )
 
