@@ -89,7 +89,7 @@ func (u *fakeUpstream) sub(t testing.TB, table int64) *fakeSub {
 		defer u.mu.Unlock()
 		s = u.subs[table]
 		return s != nil
-	}, 10*time.Second, time.Millisecond)
+	}, 30*time.Second, time.Millisecond)
 	return s
 }
 
@@ -338,13 +338,13 @@ func (r *rig) add(table int64, checkpoint uint64) {
 
 func (r *rig) waitCheckpoint(ts uint64) {
 	r.t.Helper()
-	require.Eventually(r.t, func() bool { return r.Progress().CheckpointTs == ts }, 10*time.Second, time.Millisecond,
+	require.Eventually(r.t, func() bool { return r.Progress().CheckpointTs == ts }, 30*time.Second, time.Millisecond,
 		"checkpoint %d expected", ts)
 }
 
 func (r *rig) waitFor(what string, cond func() bool) {
 	r.t.Helper()
-	require.Eventually(r.t, cond, 10*time.Second, time.Millisecond, what)
+	require.Eventually(r.t, cond, 30*time.Second, time.Millisecond, what)
 }
 
 func change(commitTs uint64, key string) tmodel.RawChange {

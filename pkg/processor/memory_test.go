@@ -254,7 +254,7 @@ func TestProcessLimit(t *testing.T) {
 	}
 	moving.add(1, 10)
 	s := moving.up.sub(t, 1)
-	require.Eventually(t, s.o.Admit, 10*time.Second, time.Millisecond, "less than its share is in use")
+	require.Eventually(t, s.o.Admit, 30*time.Second, time.Millisecond, "less than its share is in use")
 	s.history(rows)
 	moving.waitCheckpoint(20 + rows)
 	require.Len(t, moving.sink.rowsOf(1), rows)

@@ -151,7 +151,7 @@ func randomRun(t *testing.T, seed int64, quota uint64) {
 	}
 	r.up.resolveSchema(lastTs)
 	r.SetBarrier(lastTs)
-	require.Eventually(t, func() bool { return observe().CheckpointTs == lastTs }, 20*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return observe().CheckpointTs == lastTs }, 30*time.Second, time.Millisecond)
 	players.Wait()
 	close(stop)
 	acker.Wait()
