@@ -66,13 +66,23 @@ func (e *ddlExecutor) execute(ctx context.Context, ev *model.DDLEvent) error {
 	return e.runOnce(ctx, ev, query)
 }
 
-// run executes a statement and retries it.
-func (e *ddlExecutor) run(ctx context.Context, ev *model.DDLEvent, query string) error {
+// run executes a statement and retries it. After a try whose outcome is not
+// known, executed, where it is given, is asked before the next one; an error
+// of it counts as a failed try.
+func (e *ddlExecutor) run(ctx context.Context, ev *model.DDLEvent, query string, executed func(context.Context) (bool, error)) error {
 	defer e.trouble.Store(nil)
+	unsure := false
 	start := time.Now()
 	log := e.logger.With(zap.Uint64("commitTs", ev.CommitTs), zap.Int64("jobID", ev.JobID), zap.String("query", query))
 	for try := 1; ; try++ {
-		err := e.once(ctx, ev, query)
+		done, err := false, error(nil)
+		if unsure {
+			done, err = executed(ctx)
+		}
+		if !done && err == nil {
+			err = e.once(ctx, ev, query)
+			unsure = unsure || executed != nil && outcomeUnknown(err)
+		}
 		switch {
 		case err == nil:
 			e.metrics.executed(ev.Type.String(), time.Since(start))

@@ -49,7 +49,7 @@ func (e *ddlExecutor) addIndex(ctx context.Context, ev *model.DDLEvent, query st
 		defer e.indexes.wg.Done()
 		defer close(returned)
 		// It outlives the call: it ends with the sink.
-		err := e.run(e.ctx, ev, query)
+		err := e.run(e.ctx, ev, query, nil)
 		if err != nil && e.ctx.Err() == nil {
 			e.logger.Error("an index could not be added downstream", zap.String("query", query), zap.Error(err))
 		}
@@ -91,7 +91,7 @@ func (e *ddlExecutor) awaitIndexes(ctx context.Context, ev *model.DDLEvent) erro
 				return ctx.Err()
 			}
 		}
-		for e.indexing(ctx, name) {
+		for e.jobUnderWay(ctx, name, "add index") {
 			if err := sleep(ctx, indexPoll); err != nil {
 				return err
 			}
@@ -100,9 +100,9 @@ func (e *ddlExecutor) awaitIndexes(ctx context.Context, ev *model.DDLEvent) erro
 	return ctx.Err()
 }
 
-// indexing asks TiDB whether it is adding an index to a table. Without the
-// privilege to ask, the DDL is left to wait in TiDB's own queue.
-func (e *ddlExecutor) indexing(ctx context.Context, name tableName) bool {
+// jobUnderWay asks TiDB whether a job of a kind is running or waits for a
+// table. Without the privilege to ask, a DDL is left to wait in TiDB's own queue.
+func (e *ddlExecutor) jobUnderWay(ctx context.Context, name tableName, kind string) bool {
 	rows, err := e.db.QueryContext(ctx, "ADMIN SHOW DDL JOBS 100 WHERE DB_NAME = "+quoted(name.schema)+
 		" AND TABLE_NAME = "+quoted(name.table)+" AND STATE IN ('running', 'queueing', 'queuing')")
 	if err != nil {
@@ -118,10 +118,10 @@ func (e *ddlExecutor) indexing(ctx context.Context, name tableName) bool {
 	for i := range values {
 		values[i] = new(any)
 	}
-	var kind string // JOB_TYPE is the fourth column
-	values[3] = &kind
+	var jobType string // the fourth column
+	values[3] = &jobType
 	for rows.Next() {
-		if rows.Scan(values...) == nil && strings.HasPrefix(kind, "add index") {
+		if rows.Scan(values...) == nil && strings.HasPrefix(jobType, kind) {
 			return true
 		}
 	}

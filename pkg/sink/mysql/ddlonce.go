@@ -2,6 +2,7 @@ package mysql
 
 import (
 	"context"
+	"errors"
 	"strconv"
 
 	timodel "github.com/pingcap/tidb/pkg/meta/model"
@@ -23,6 +24,8 @@ const (
 	lastDDLRead  = "SELECT ddl_ts, seq, state FROM tidb_cdc.tidemark_last_ddl WHERE changefeed = ?"
 	lastDDLWrite = "REPLACE INTO tidb_cdc.tidemark_last_ddl VALUES (?, ?, ?, ?)"
 
+	statementsUnderWay = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO = ?"
+
 	stateUnknown = "unknown"
 )
 
@@ -31,16 +34,19 @@ const (
 func (e *ddlExecutor) runOnce(ctx context.Context, ev *model.DDLEvent, query string) error {
 	exchange := ev.Type == timodel.ActionExchangeTablePartition
 	if !exchange && ev.Type != timodel.ActionRenameTable {
-		return e.run(ctx, ev, query)
+		return e.run(ctx, ev, query, nil)
 	}
 	if e.executed(ctx, ev) {
 		e.logger.Info("DDL had been executed before", zap.Uint64("commitTs", ev.CommitTs), zap.String("query", query))
 		return nil
 	}
+	var executed func(context.Context) (bool, error)
 	if exchange {
-		e.remember(ctx, ev, e.identity(ctx, ev))
+		before := e.identity(ctx, ev)
+		e.remember(ctx, ev, before)
+		executed = func(ctx context.Context) (bool, error) { return e.exchanged(ctx, ev, query, before) }
 	}
-	if err := e.run(ctx, ev, query); err != nil {
+	if err := e.run(ctx, ev, query, executed); err != nil {
 		return err
 	}
 	// A single rename, or the first of several, finds no table the second time.
@@ -88,6 +94,50 @@ func (e *ddlExecutor) remember(ctx context.Context, ev *model.DDLEvent, state st
 	if err != nil {
 		e.logger.Warn("the downstream cannot keep which DDL was the last", zap.Error(err))
 	}
+}
+
+// exchanged tells whether an exchange whose answer was lost has been executed:
+// the table is another one than before. It waits until the server has come to
+// an end with the statement, which it may go on with after the connection was
+// cut. An error means that it cannot be told now.
+func (e *ddlExecutor) exchanged(ctx context.Context, ev *model.DDLEvent, query, before string) (bool, error) {
+	for {
+		busy, err := e.underWay(ctx, ev, query)
+		if err != nil {
+			return false, err
+		}
+		if !busy {
+			break
+		}
+		if err := sleep(ctx, minBackoff); err != nil {
+			return false, err
+		}
+	}
+	if before == stateUnknown {
+		return false, nil
+	}
+	now := e.identity(ctx, ev)
+	if now == stateUnknown {
+		return false, errors.New("the downstream does not say whether the partition has been exchanged")
+	}
+	return now != before, nil
+}
+
+// underWay tells whether the server is executing a statement for another
+// connection. One that does not let us look counts as not.
+func (e *ddlExecutor) underWay(ctx context.Context, ev *model.DDLEvent, query string) (bool, error) {
+	var n int
+	err := e.db.QueryRowContext(ctx, statementsUnderWay, query).Scan(&n)
+	if isConnectionError(err) {
+		return false, err
+	}
+	busy := err == nil && n > 0
+	if e.server.isTiDB {
+		for _, name := range tablesOf(ev) {
+			busy = busy || e.jobUnderWay(ctx, name, ev.Type.String())
+		}
+	}
+	return busy, nil
 }
 
 // identity is the id of the table that the event exchanges with a partition,

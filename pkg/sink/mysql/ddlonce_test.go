@@ -1,8 +1,11 @@
 package mysql
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
+	gomysql "github.com/go-sql-driver/mysql"
 	timodel "github.com/pingcap/tidb/pkg/meta/model"
 	"github.com/pingcap/tidb/pkg/parser/ast"
 	"github.com/stretchr/testify/require"
@@ -82,5 +85,59 @@ func TestPartitionsAgain(t *testing.T) {
 		ev.Schema, ev.Table, ev.Info = "parts", "p", &model.Table{Info: info}
 		require.NoError(t, s.WriteDDL(t.Context(), ev))
 		require.NoError(t, s.WriteDDL(t.Context(), ev), ev.Query)
+	}
+}
+
+// TestExchangeAnswerLost: the connection breaks while a partition is exchanged,
+// and the server ends the statement or does not. It must not be exchanged back.
+func TestExchangeAnswerLost(t *testing.T) {
+	const query = "ALTER TABLE `d`.`p` EXCHANGE PARTITION `p0` WITH TABLE `d`.`n`"
+	ev := &model.DDLEvent{
+		Type: timodel.ActionExchangeTablePartition, CommitTs: 30, Schema: "d", Table: "p", Query: query,
+		Parts: []*model.DDLEvent{{Schema: "d", Table: "n"}},
+	}
+	for name, tc := range map[string]struct {
+		looks int // as often as the server is seen with the statement
+		ends  bool
+		want  int // how often it is executed
+	}{
+		"executed":                {0, true, 1},
+		"executed a moment later": {1, true, 1},
+		"not executed":            {0, false, 2},
+		"given up a moment later": {1, false, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, f := fakeSink(t, "", false)
+			tries, looks, id := 0, tc.looks, uint64(7)
+			f.answer = func(text string) error {
+				if text != query {
+					return nil
+				}
+				if tries++; tries > 1 {
+					return nil
+				}
+				if tc.ends && looks == 0 {
+					id++
+				}
+				return gomysql.ErrInvalidConn
+			}
+			f.number = func(text string) uint64 {
+				if !strings.Contains(text, "PROCESSLIST") {
+					return id
+				}
+				if looks == 0 {
+					return 0
+				}
+				if looks--; looks == 0 && tc.ends {
+					id++
+				}
+				return 1
+			}
+			require.NoError(t, s.WriteDDL(t.Context(), ev))
+			require.Equal(t, tc.want, tries)
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			require.True(t, slices.Contains(f.texts, statementsUnderWay))
+		})
 	}
 }

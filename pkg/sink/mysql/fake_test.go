@@ -27,6 +27,8 @@ type fakeServer struct {
 	affected func(text string) int64
 	// currentTs is what @@tidb_current_ts is.
 	currentTs uint64
+	// number answers queries in the place of currentTs.
+	number func(query string) uint64
 	// discard keeps no statements and asks nothing.
 	discard bool
 	// tellPrepares records "prepare" for each statement that is prepared.
@@ -91,9 +93,13 @@ func (c *fakeConn) ExecContext(_ context.Context, text string, args []driver.Nam
 	return driver.RowsAffected(rows), c.server.exec(text)
 }
 
-// QueryContext answers every query with currentTs.
+// QueryContext answers every query with one number.
 func (c *fakeConn) QueryContext(_ context.Context, text string, _ []driver.NamedValue) (driver.Rows, error) {
-	return &fakeRows{c.server.currentTs, false}, c.server.exec(text)
+	value := c.server.currentTs
+	if c.server.number != nil {
+		value = c.server.number(text)
+	}
+	return &fakeRows{value, false}, c.server.exec(text)
 }
 
 // fakeRows is one row with one number.
