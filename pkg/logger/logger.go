@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/go-sql-driver/mysql"
 	"github.com/pingcap/log"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -103,10 +104,15 @@ func openOutput(o Options) (out zapcore.WriteSyncer, closeOut func() error, err 
 	return zapcore.AddSync(rotating), rotating.Close, nil
 }
 
-// TakeOverGlobal sends what the client libraries of PD and TiKV log through
-// their global logger to this log. Only a main function should call it.
+// TakeOverGlobal sends what the client libraries of PD, TiKV and MySQL log
+// through their global loggers to this log. Only a main function should call it.
 func (l *Logger) TakeOverGlobal() {
 	log.ReplaceGlobals(l.Logger, l.props)
+	// The driver tells why it gives a connection up here and nowhere else: its
+	// errors only say that it did.
+	if driver, err := zap.NewStdLogAt(l.With(zap.String("component", "mysql driver")), zap.WarnLevel); err == nil {
+		_ = mysql.SetLogger(driver) // refuses nil only
+	}
 }
 
 // Close writes out what is buffered and closes the file.

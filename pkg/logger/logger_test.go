@@ -2,7 +2,9 @@ package logger
 
 import (
 	"bytes"
+	"database/sql"
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -82,6 +84,35 @@ func TestLevelChangesAtRunTime(t *testing.T) {
 	l.Level.SetLevel(zapcore.InfoLevel)
 	l.Info("shown")
 	require.Contains(t, out.String(), "[shown]")
+}
+
+// TestDriverLogsHere: what the MySQL driver has to say of a connection that
+// ends before the greeting.
+func TestDriverLogsHere(t *testing.T) {
+	var out bytes.Buffer
+	l := newTestLogger(t, &out)
+	l.TakeOverGlobal()
+	server, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			conn, err := server.Accept()
+			if err != nil {
+				return
+			}
+			_ = conn.Close()
+		}
+	}()
+	db, err := sql.Open("mysql", "root:secret@tcp("+server.Addr().String()+")/")
+	require.NoError(t, err)
+	require.Error(t, db.Ping())
+	require.NoError(t, db.Close())
+	require.NoError(t, server.Close())
+	<-ended
+	require.Regexp(t, `\[WARN\] .*\[component="mysql driver"\]`, out.String())
+	require.NotContains(t, out.String(), "secret")
 }
 
 func TestStackOnlyFromDPanicUp(t *testing.T) {
