@@ -31,6 +31,7 @@ const (
 	errNoSuchIndex        = 1082
 	errCantDropField      = 1091
 	errNoSuchTable        = 1146
+	errPacketTooLarge     = 1153
 	errSyntax             = 1149
 	errWrongColumnName    = 1166
 	errUnknownVariable    = 1193
@@ -67,7 +68,14 @@ func isConnectionError(err error) bool {
 // outcomeUnknown tells failures of a transaction that may have been committed
 // all the same.
 func outcomeUnknown(err error) bool {
-	return isConnectionError(err) && !stderrors.Is(err, driver.ErrBadConn) || numberOf(err) == errTiDBUndetermined
+	return isConnectionError(err) && !stderrors.Is(err, driver.ErrBadConn) && !tooLarge(err) ||
+		numberOf(err) == errTiDBUndetermined
+}
+
+// tooLarge tells that a packet was larger than the server takes. It has
+// changed nothing.
+func tooLarge(err error) bool {
+	return stderrors.Is(err, gomysql.ErrPktTooLarge) || numberOf(err) == errPacketTooLarge
 }
 
 // dmlFinal tells errors of rows that no retry cures.

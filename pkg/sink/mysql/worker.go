@@ -187,9 +187,9 @@ func (w *worker) apply(working, ctx context.Context, jobs []*job) error {
 	w.busySince.Store(time.Now().UnixNano())
 	defer w.busySince.Store(0)
 	defer w.trouble.Store(nil)
-	since, replay := time.Time{}, false
+	since, replay, apart := time.Time{}, false, false
 	for try := 1; ; try++ {
-		err := w.execute(ctx, jobs, replay)
+		err := w.execute(ctx, jobs, replay, apart)
 		switch {
 		case err == nil:
 			return nil
@@ -201,6 +201,8 @@ func (w *worker) apply(working, ctx context.Context, jobs []*job) error {
 		w.sink.metrics.RowErrors.Inc()
 		mend := !replay && mendable(jobs) && (numberOf(err) == errDupEntry || w.txn.began && outcomeUnknown(err))
 		replay = replay || mend
+		shrink := tooLarge(err) && !apart
+		apart = apart || shrink
 		if try == dmlMaxTries || dmlFinal(err) && !mend {
 			return dmlError(err)
 		}
@@ -208,7 +210,7 @@ func (w *worker) apply(working, ctx context.Context, jobs []*job) error {
 			since = time.Now()
 		}
 		wait := backoff(try, err)
-		if mend && numberOf(err) != 0 {
+		if mend && numberOf(err) != 0 || shrink {
 			wait = 0
 		}
 		w.trouble.Store(&sink.Status{
@@ -237,8 +239,15 @@ func dmlError(err error) error {
 	return errors.ErrMySQLTxnError.Wrap(err)
 }
 
-// execute runs one try.
-func (w *worker) execute(ctx context.Context, jobs []*job, replay bool) error {
+// execute runs one try. With apart every row is a statement and a packet of its
+// own, and its texts travel outside of the statement where the settings allow
+// prepared ones: a row that the server takes at all fits then.
+func (w *worker) execute(ctx context.Context, jobs []*job, replay, apart bool) error {
+	if apart {
+		multi, batch := w.txn.multi, w.applier.stmts.batch
+		w.txn.multi, w.applier.stmts.batch = false, false
+		defer func() { w.txn.multi, w.applier.stmts.batch = multi, batch }()
+	}
 	w.txn.began = false
 	if err := w.sess.open(ctx); err != nil {
 		return err
