@@ -117,6 +117,14 @@ func (f *Feed) fail(err error) {
 	f.engine.relief.broadcast()
 }
 
+// failure is why rows of the feed were lost, nil while none were.
+func (f *Feed) failure() error {
+	if err := f.failed.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
 // reserve counts n bytes of rows that are about to be buffered. When the
 // process has no memory for them it waits until others went to disk. The wait
 // ends because everything that is waited for can be spilled, and spilling
@@ -151,10 +159,7 @@ func (f *Feed) throttle() error {
 			return f.buffered.Load() > f.most() && !f.closed.Load() && f.failed.Load() == nil
 		})
 	}
-	if err := f.failed.Load(); err != nil {
-		return *err
-	}
-	return nil
+	return f.failure()
 }
 
 // most is how many bytes may be buffered before Add waits for the disk.

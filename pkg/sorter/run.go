@@ -127,6 +127,7 @@ func (w *runWriter) finish() (*runFile, error) {
 	}
 	f, err := os.Open(w.file.path)
 	if err != nil {
+		_ = os.Remove(w.file.path)
 		return nil, err
 	}
 	readable, err := sstable.NewSimpleReadable(f)

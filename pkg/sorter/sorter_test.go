@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -336,6 +337,28 @@ func TestBrokenDiskFailsTheFeed(t *testing.T) {
 		}
 	}
 	require.ErrorContains(t, failed, "write rows to disk")
+}
+
+// Rows that were on their way to a disk that is full are nowhere any more: the
+// span must not look as if it had none.
+func TestFullDiskIsNotTakenForEmpty(t *testing.T) {
+	e := openEngine(t, 0)
+	f := e.NewFeed(math.MaxInt64)
+	defer f.Close()
+	s, other := f.NewSpan(), f.NewSpan()
+	require.NoError(t, s.Add([]model.RawChange{row(1, 2, "k", string(make([]byte, 1<<20)), "")}))
+	require.NoError(t, other.Add([]model.RawChange{insert(2, "k")}))
+	require.NoError(t, os.MkdirAll(e.cfg.Dir, 0o700))
+	require.NoError(t, os.Symlink("/dev/full", filepath.Join(e.cfg.Dir, "00000001.sst")))
+	_, err := e.spillSpans([]*Span{s})
+	require.ErrorIs(t, err, syscall.ENOSPC)
+	for _, span := range []*Span{s, other} {
+		require.Positive(t, span.Len())
+		b, err := span.Next(100, Limits{Rows: 1, Bytes: 1})
+		require.ErrorIs(t, err, syscall.ENOSPC)
+		require.Nil(t, b)
+	}
+	require.ErrorIs(t, other.Add([]model.RawChange{insert(3, "k")}), syscall.ENOSPC)
 }
 
 func TestCloseReleasesEverything(t *testing.T) {

@@ -85,10 +85,14 @@ func (s *Span) Added() int64 { return s.added.Load() }
 // Next takes rows with CommitTs <= upTo out of the buffer, in the order of
 // commit-ts, start-ts, rank and key, each once. The caller promises that all
 // rows up to upTo were added. A nil batch means that none are left; any other
-// must be released. An error means that rows on disk cannot be read.
+// must be released. An error means that rows could not be written to disk or
+// cannot be read from there.
 func (s *Span) Next(upTo uint64, limits Limits) (*Batch, error) {
 	s.out.Lock()
 	defer s.out.Unlock()
+	if err := s.feed.failure(); err != nil {
+		return nil, err // rows may be gone
+	}
 	if upTo > s.released.Load() {
 		s.released.Store(upTo)
 		s.takeFresh()

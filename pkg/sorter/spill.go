@@ -71,9 +71,6 @@ func (e *Engine) spillFrom(feeds []*Feed, want int64) bool {
 	size, err := e.spillSpans(victims)
 	if err != nil {
 		e.cfg.Logger.Error("cannot spill rows to disk", zap.Error(err))
-		for _, s := range victims {
-			s.feed.fail(fmt.Errorf("sorter: write rows to disk: %w", err))
-		}
 		return false
 	}
 	e.cfg.Logger.Debug("rows went to disk", zap.Int("spans", len(victims)), zap.Int64("bytes", size),
@@ -126,8 +123,20 @@ func chooseVictims(feeds []*Feed, want int64) []*Span {
 }
 
 // spillSpans writes one file and returns its size. The spans are locked until
-// the file can be read, because their rows are nowhere else.
-func (e *Engine) spillSpans(spans []*Span) (int64, error) {
+// the file can be read, because their rows are nowhere else. After an error
+// rows are gone: before anybody can look for them, their feeds have failed.
+func (e *Engine) spillSpans(spans []*Span) (size int64, err error) {
+	for _, s := range spans {
+		s.out.Lock()
+		defer s.out.Unlock()
+	}
+	defer func() {
+		if err != nil {
+			for _, s := range spans {
+				s.feed.fail(fmt.Errorf("sorter: write rows to disk: %w", err))
+			}
+		}
+	}()
 	w, err := e.createRun()
 	if err != nil {
 		return 0, err
@@ -135,8 +144,6 @@ func (e *Engine) spillSpans(spans []*Span) (int64, error) {
 	firsts := make([][]byte, len(spans))
 	found := false
 	for i, s := range spans {
-		s.out.Lock()
-		defer s.out.Unlock()
 		if firsts[i], err = s.spill(w); err != nil {
 			w.abort()
 			return 0, err
