@@ -45,7 +45,8 @@ type Options struct {
 	// block, nor call the subscription. False delays the start; one that
 	// waited for long is started all the same, one at a time. Scans that
 	// started are not held back: their rows become useful only when all are
-	// done. What reaches back less than half a minute is not asked about.
+	// done. What reaches back less than a few seconds is not asked about, and
+	// nothing is after Close.
 	Admit func() bool
 }
 

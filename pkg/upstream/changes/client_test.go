@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -13,6 +14,8 @@ import (
 	"github.com/pingcap/kvproto/pkg/errorpb"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	cerrors "github.com/tidemark/tidemark/pkg/errors"
 	"github.com/tidemark/tidemark/pkg/model"
@@ -451,6 +454,21 @@ func TestStaleLocks(t *testing.T) {
 	catchUp(t, c, col)
 	require.True(t, col.has(id))
 	eventually(t, func() bool { c.Resolve(); return s.Status().Reason == changes.ReasonLive }, "live again")
+}
+
+func TestEveryOutageIsToldOnce(t *testing.T) {
+	core, logs := observer.New(zap.WarnLevel)
+	c, client := start(t, changestest.Options{}, func(cfg *changes.Config) { cfg.Logger = zap.New(core) })
+	s, col := subscribe(t, client, changes.Options{Span: everything, StartTs: c.Now()})
+	catchUp(t, c, col)
+	for outage := range 3 {
+		c.FailStoreAddr(context.DeadlineExceeded)
+		c.Cut(1)
+		eventually(t, func() bool { return strings.Contains(s.Status().Detail, "deadline") }, "tried again")
+		require.Equal(t, outage+1, logs.FilterMessage("change stream of a store ended").Len())
+		c.FailStoreAddr(nil)
+		catchUp(t, c, col)
+	}
 }
 
 func TestStatusReasons(t *testing.T) {

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pingcap/kvproto/pkg/cdcpb"
+	"github.com/pingcap/kvproto/pkg/errorpb"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidemark/tidemark/pkg/model"
@@ -204,6 +206,32 @@ func TestAdmissionIsOverruledOneAtATime(t *testing.T) {
 	require.True(t, b.admit(now.Add(122*time.Second)))
 }
 
+// An owner that has closed its subscription and given everything back is not
+// asked for room any more.
+func TestNobodyIsAdmittedAfterTheEnd(t *testing.T) {
+	asked := 0
+	s := newSubscription(New(Config{}), Options{Admit: func() bool { asked++; return true }})
+	s.calls.Lock() // Close waits for nobody, or is about to
+	require.False(t, s.admit(time.Now()))
+	s.calls.Unlock()
+	s.Close()
+	require.False(t, s.admit(time.Now()))
+	require.Zero(t, asked)
+}
+
+// A lock that stands still is told until the resolved-ts rises, however often
+// the store repeats it.
+func TestRepeatedResolvedTsKeepsTheReason(t *testing.T) {
+	s := newSubscription(New(Config{}), Options{StartTs: 5})
+	p := s.frontier.parts[0]
+	p.note(ReasonLive, "")
+	p.reason, p.detail = ReasonLock, "1 lock"
+	require.False(t, s.advance(p, 5))
+	require.Equal(t, ReasonLock, s.Status().Reason)
+	require.True(t, s.advance(p, 6))
+	require.Equal(t, ReasonLive, s.Status().Reason)
+}
+
 func TestClassOf(t *testing.T) {
 	now := time.Now()
 	at := func(d time.Duration, first bool) *part {
@@ -242,4 +270,27 @@ func TestLanes(t *testing.T) {
 	require.NotEqual(t, a.lane, on(1, false).lane, "deregistered: never used again")
 	require.Nil(t, sm.find(a.lane, 1))
 	require.Same(t, b, sm.find(b.lane, 2))
+}
+
+// What was read of history may come after the error that ended the scan.
+func TestNothingFollows(t *testing.T) {
+	busy := &cdcpb.Error{ServerIsBusy: &errorpb.ServerIsBusy{}}
+	split := &cdcpb.Error{EpochNotMatch: &errorpb.EpochNotMatch{}}
+	again := &cdcpb.Error{DuplicateRequest: &cdcpb.DuplicateRequest{}}
+	scanning, live := &part{}, &part{match: matcher{initialized: true}}
+	require.True(t, nothingFollows(live, split))
+	require.False(t, nothingFollows(live, again))
+	require.False(t, nothingFollows(scanning, split))
+	require.True(t, nothingFollows(scanning, busy))
+}
+
+func TestClassicStreamsKnowTheirOwnRegionsOnly(t *testing.T) {
+	sm := newStream(newStore(New(Config{}), 1), nil, false)
+	own := newSubscription(sm.st.c, Options{})
+	sm.owner = own
+	other := newSubscription(sm.st.c, Options{})
+	require.False(t, sm.add(other.frontier.parts[0]))
+	require.Empty(t, sm.lanes)
+	require.True(t, sm.add(own.frontier.parts[0]))
+	require.False(t, sm.add(own.frontier.parts[0]), "it has the region")
 }

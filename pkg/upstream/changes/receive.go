@@ -44,6 +44,9 @@ func (sm *stream) receive() error {
 			}
 			return err
 		}
+		if !sm.st.answered.Load() {
+			sm.st.answered.Store(true)
+		}
 		if err := h.handle(h.raw.buf); err != nil {
 			return err
 		}
@@ -185,8 +188,7 @@ func (h *receiver) onError(p *part, body []byte) error {
 	if err := e.Unmarshal(body); err != nil {
 		return fmt.Errorf("%w: %w", errWire, err)
 	}
-	// After a duplicate something of the lane may still be alive.
-	if !h.sm.remove(p, e.DuplicateRequest == nil) {
+	if !h.sm.remove(p, nothingFollows(p, &e)) {
 		return nil
 	}
 	h.sm.st.scanEnded(p, false)
@@ -210,6 +212,14 @@ func (h *receiver) onError(p *part, body []byte) error {
 		c.retry(p, ReasonRegion, e.String(), 0)
 	}
 	return nil
+}
+
+// nothingFollows tells whether the error is the last that comes of its
+// registration. Something of a duplicate may still be alive, and history that
+// was read before the error may be overtaken by it: older stores queue the two
+// apart.
+func nothingFollows(p *part, e *cdcpb.Error) bool {
+	return e.DuplicateRequest == nil && (p.match.initialized || e.ServerIsBusy != nil)
 }
 
 // errorType names an error in metrics.

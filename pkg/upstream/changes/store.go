@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pingcap/kvproto/pkg/cdcpb"
@@ -18,10 +19,10 @@ import (
 // store serves the parts whose regions are led by one store. Its goroutine
 // connects and sends; each stream has a goroutine that receives.
 type store struct {
-	c       *Client
-	id      uint64
-	wake    chan struct{}
-	failing bool // the worker's own: the last connection failed
+	c        *Client
+	id       uint64
+	wake     chan struct{}
+	answered atomic.Bool // it has sent something since the last failure
 
 	mu    sync.Mutex
 	scans scans
@@ -35,7 +36,9 @@ type deregister struct {
 }
 
 func newStore(c *Client, id uint64) *store {
-	return &store{c: c, id: id, wake: make(chan struct{}, 1), scans: newScans(c.cfg.MaxScans)}
+	st := &store{c: c, id: id, wake: make(chan struct{}, 1), scans: newScans(c.cfg.MaxScans)}
+	st.answered.Store(true) // its first failure is news
+	return st
 }
 
 func (st *store) signal() {
@@ -94,10 +97,9 @@ func (st *store) run(ctx context.Context) {
 		if err == nil {
 			continue // nothing was left to serve
 		}
-		if !st.failing {
+		if st.answered.Swap(false) { // told once per outage
 			st.c.cfg.Logger.Warn("change stream of a store ended", zap.Uint64("store", st.id), zap.Error(err))
 		}
-		st.failing = true
 		st.giveBack(err)
 		if !sleep(ctx, st.c.cfg.StorePause) {
 			return

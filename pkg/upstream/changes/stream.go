@@ -46,6 +46,9 @@ func (sm *stream) send(r *cdcpb.ChangeDataRequest) { _ = sm.raw.SendMsg(r) }
 // a stream is a lane, and add fails when it has the region or is not for the
 // part's subscription.
 func (sm *stream) add(p *part) bool {
+	if !sm.multi && sm.owner != p.sub {
+		return false
+	}
 	sm.mu.Lock()
 	defer sm.mu.Unlock()
 	use := sm.lanes[p.region.ID]
@@ -53,7 +56,7 @@ func (sm *stream) add(p *part) bool {
 		use = &laneUse{}
 		sm.lanes[p.region.ID] = use
 	}
-	if !sm.multi && (sm.owner != p.sub || (use.used > 0 && len(use.free) == 0)) {
+	if !sm.multi && use.used > 0 && len(use.free) == 0 {
 		return false
 	}
 	var n uint64
@@ -64,11 +67,11 @@ func (sm *stream) add(p *part) bool {
 		n = use.used
 	}
 	// Filtering is a property of a request: keep the two kinds apart.
-	p.lane = n << 1
+	lane := n << 1
 	if p.sub.o.FilterLoop {
-		p.lane |= 1
+		lane |= 1
 	}
-	p.match = matcher{startTs: p.checkpoint()}
+	p.match = matcher{startTs: p.join(lane)}
 	sm.parts[sm.key(p.lane, p.region.ID)] = p
 	sm.st.c.metrics.regions.Inc()
 	return true

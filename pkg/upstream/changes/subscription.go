@@ -50,10 +50,10 @@ type part struct {
 	detail  string
 	since   time.Time
 	cleaned time.Time // when its locks were resolved last
+	lane    uint64    // who holds the part reads it without the lock
 
 	attempts  int // failures in a row
 	liveSince time.Time
-	lane      uint64
 	match     matcher
 	scan      scan
 }
@@ -120,7 +120,8 @@ func (s *Subscription) advance(p *part, ts uint64) bool {
 	if p.slot < 0 {
 		return false
 	}
-	if p.reason == ReasonLock {
+	// The store repeats the resolved-ts that a lock holds back.
+	if p.reason == ReasonLock && ts > s.frontier.ts[p.slot] {
 		p.reason, p.detail, p.since = ReasonLive, "", time.Now()
 	}
 	return s.frontier.raise(p, ts)
@@ -169,6 +170,14 @@ func (s *Subscription) admit(now time.Time) bool {
 	if admitted {
 		return true
 	}
+	// Close lets nobody in, and an owner that has closed is not asked.
+	if !s.calls.TryRLock() {
+		return false
+	}
+	defer s.calls.RUnlock()
+	if s.ended.Load() {
+		return false
+	}
 	if s.o.Admit != nil && !s.o.Admit() && !s.c.overrule(s, now) {
 		return false
 	}
@@ -198,5 +207,14 @@ func (p *part) note(r Reason, detail string) {
 func (p *part) checkpoint() uint64 {
 	p.sub.mu.Lock()
 	defer p.sub.mu.Unlock()
+	return p.sub.frontier.ts[p.slot]
+}
+
+// join notes the lane in which the part is about to be registered and returns
+// its checkpoint.
+func (p *part) join(lane uint64) uint64 {
+	p.sub.mu.Lock()
+	defer p.sub.mu.Unlock()
+	p.lane = lane
 	return p.sub.frontier.ts[p.slot]
 }
