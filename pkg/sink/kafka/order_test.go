@@ -138,6 +138,7 @@ func openShaky(t testing.TB, o sink.Options) (*Sink, *wires) {
 	p.mu.Lock()
 	p.backoff = backoff{first: time.Millisecond, most: 20 * time.Millisecond, giveUp: time.Minute}
 	p.window = min(p.window, 4) // the broker of the tests remembers one batch less than a real one
+	p.maxSize = 2000            // so that many batches are under way
 	p.mu.Unlock()
 	t.Cleanup(func() {
 		s.Close()
@@ -216,7 +217,7 @@ func TestOrderUnderTrouble(t *testing.T) {
 
 			var writers sync.WaitGroup
 			var acks sync.WaitGroup
-			var failed atomic.Int32
+			var failure atomic.Pointer[error] // of the first batch that was not taken or not acknowledged
 			for id := range tables {
 				u := sinktest.NewTable(t, int64(id), fmt.Sprintf("CREATE TABLE db.t%d (id INT PRIMARY KEY)", id))
 				writers.Go(func() {
@@ -229,12 +230,12 @@ func TestOrderUnderTrouble(t *testing.T) {
 						acks.Add(1)
 						err := s.Write(t.Context(), &model.RowBatch{TableID: u.Model.ID, Table: u.Model, Rows: rows, Done: func(err error) {
 							if err != nil {
-								failed.Add(1)
+								failure.CompareAndSwap(nil, &err)
 							}
 							acks.Done()
 						}})
 						if err != nil {
-							failed.Add(1)
+							failure.CompareAndSwap(nil, &err)
 							acks.Done()
 							return
 						}
@@ -244,7 +245,9 @@ func TestOrderUnderTrouble(t *testing.T) {
 			writers.Wait()
 			acks.Wait()
 			stop()
-			require.Zero(t, failed.Load())
+			if err := failure.Load(); err != nil {
+				require.NoError(t, *err)
+			}
 			require.Positive(t, refused.Load())
 			require.Eventually(t, func() bool { return s.Status() == sink.Status{} }, eventually, tick)
 
@@ -277,6 +280,55 @@ func checkOrder(t *testing.T, got *consumer, partitions, all int, exact bool) {
 		}
 	}
 	require.Equal(t, all, first)
+}
+
+// A broker may have a batch that it refused, as when it has too few replicas at
+// the moment or its first answer was lost, and then it appends what comes
+// behind. As it remembers no more batches than may be under way, nothing new
+// may follow a batch that is sent again.
+func TestRepeatedBatchGoesAlone(t *testing.T) {
+	p := &producer{id: producerID{id: 1}, maxSize: 1, window: maxRequests}
+	part := &partition{key: partitionKey{topic, 0}}
+	for range 3 * maxRequests {
+		part.queue = append(part.queue, &send{messages: make([]codec.Message, 1), parts: 1})
+	}
+	for range maxRequests {
+		require.True(t, part.waits(p.window))
+		part.next(p)
+	}
+	require.False(t, part.waits(p.window), "all that may be is under way")
+
+	flights := append([]*flight(nil), part.flights...)
+	land := func(f *flight, ok bool) {
+		part.open--
+		if f.failed = !ok; ok {
+			part.remove(f)
+		}
+		require.Equal(t, !ok && part.open == 0 || ok && len(part.flights) > 0 && part.open == 0, part.landed())
+	}
+	land(flights[0], false)
+	for _, f := range flights[1:4] { // the broker had the first one all the same
+		require.False(t, part.waits(p.window), "one has failed")
+		land(f, true)
+	}
+	land(flights[4], false)
+
+	for range 10 { // however often it is refused
+		require.True(t, part.waits(p.window))
+		require.Same(t, flights[0], part.next(p))
+		require.False(t, part.waits(p.window), "the repeated one is under way")
+		land(flights[0], false)
+	}
+	for _, f := range []*flight{flights[0], flights[4]} {
+		require.True(t, part.waits(p.window))
+		require.Same(t, f, part.next(p))
+		require.False(t, part.waits(p.window), "the repeated one is under way")
+		land(f, true)
+	}
+	for range maxRequests {
+		require.True(t, part.waits(p.window))
+		require.NotContains(t, flights, part.next(p))
+	}
 }
 
 // A topic that takes smaller batches than the default one gets smaller ones.

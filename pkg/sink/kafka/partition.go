@@ -37,15 +37,26 @@ type flight struct {
 	bytes  int
 	sends  []*send // that have messages in the batch
 	failed bool
+	repeat bool // it was sent before
 	large  bool // the broker refused it for its size: it goes again in two
 }
 
 // waits tells whether the partition has a batch to send and may send it.
+//
+// What is sent again goes alone. The broker may have it, although it said
+// otherwise or its answer was lost, and then takes what comes behind. With too
+// much behind it the broker would not know the batch any more when it comes
+// once more, and refuse it as out of order.
 func (part *partition) waits(window int) bool {
-	if part.open > 0 && part.open < len(part.flights) {
-		return false // one has failed: the rest must be answered first
+	switch {
+	case len(part.again) > 0:
+		return len(part.flights) == 0
+	case part.open < len(part.flights): // one has failed: the rest must be answered first
+		return false
+	case len(part.flights) > 0 && part.flights[0].repeat:
+		return false
 	}
-	return len(part.flights) < window && (len(part.again) > 0 || len(part.queue) > 0)
+	return len(part.flights) < window && len(part.queue) > 0
 }
 
 // next takes the next batch to send.
@@ -54,7 +65,7 @@ func (part *partition) next(p *producer) *flight {
 	if len(part.again) > 0 {
 		f = part.again[0]
 		part.again = part.again[1:]
-		f.failed = false
+		f.failed, f.repeat = false, true
 	} else {
 		f = part.cut(p)
 	}

@@ -52,7 +52,8 @@ type brokers interface {
 // id and its place in the partition, so that several may be under way and a
 // broker neither repeats nor reorders them. When one fails, the partition
 // stands still until all of its batches are answered, looks its leader up and
-// sends again what was not appended, in order and under the same numbers.
+// sends again what was not appended, in order, under the same numbers and one
+// batch at a time.
 // Without an id (acks other than all, or a cluster that gives none) one batch
 // is under way at a time.
 //
