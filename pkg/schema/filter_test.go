@@ -13,6 +13,7 @@ import (
 	"github.com/tidemark/tidemark/pkg/errors"
 	"github.com/tidemark/tidemark/pkg/filter"
 	"github.com/tidemark/tidemark/pkg/model"
+	"github.com/tidemark/tidemark/pkg/schema/statement"
 )
 
 func newFilter(t *testing.T, rules ...string) *filter.Filter {
@@ -57,7 +58,7 @@ func TestFinalQuery(t *testing.T) {
 			got, err := finalQuery(&model.DDLEvent{Type: timodel.ActionMultiSchemaChange, Query: tc.query, SQLMode: tc.mode})
 			require.NoError(t, err)
 			require.Equal(t, tc.want, got)
-			_, err = parse(got, 0)
+			_, err = statement.Parse(got, 0)
 			require.NoError(t, err)
 		})
 	}

@@ -5,20 +5,11 @@ import (
 	"strings"
 
 	timodel "github.com/pingcap/tidb/pkg/meta/model"
-	"github.com/pingcap/tidb/pkg/parser"
 	"github.com/pingcap/tidb/pkg/parser/ast"
-	"github.com/pingcap/tidb/pkg/parser/format"
-	"github.com/pingcap/tidb/pkg/parser/mysql"
-	_ "github.com/pingcap/tidb/pkg/types/parser_driver" // literals in statements
 
 	"github.com/tidemark/tidemark/pkg/model"
+	"github.com/tidemark/tidemark/pkg/schema/statement"
 )
-
-// restoreFlags is how statements are written: what only TiDB knows stands in
-// comments that only TiDB reads, placement is left out, and expired rows are
-// deleted upstream only.
-const restoreFlags = format.RestoreKeyWordUppercase | format.RestoreNameBackQuotes | format.RestoreStringSingleQuotes |
-	format.RestoreTiDBSpecialComment | format.SkipPlacementRuleForRestore | format.RestoreWithTTLEnableOff
 
 // finalQuery writes the statement of one event.
 func finalQuery(ev *model.DDLEvent) (string, error) {
@@ -28,7 +19,7 @@ func finalQuery(ev *model.DDLEvent) (string, error) {
 	case timodel.ActionDropView:
 		return "DROP VIEW " + quoted(ev.Schema, ev.Table), nil
 	}
-	stmts, err := parse(ev.Query, ev.SQLMode)
+	stmts, err := statement.Parse(ev.Query, ev.SQLMode)
 	if err != nil {
 		return "", err
 	}
@@ -41,7 +32,7 @@ func finalQuery(ev *model.DDLEvent) (string, error) {
 	if ev.Type == timodel.ActionExchangeTablePartition {
 		qualifyExchange(stmts[0], ev)
 	}
-	return restore(stmts[0])
+	return statement.Write(stmts[0])
 }
 
 func renameQuery(ev *model.DDLEvent) string {
@@ -75,7 +66,7 @@ func isRenameOf(stmts []ast.StmtNode, ev *model.DDLEvent) bool {
 
 // splitCreates gives each event its statement out of the batch's text.
 func splitCreates(batch *model.DDLEvent, events []*model.DDLEvent) ([]*model.DDLEvent, error) {
-	stmts, err := parse(batch.Query, batch.SQLMode)
+	stmts, err := statement.Parse(batch.Query, batch.SQLMode)
 	if err != nil {
 		return nil, fmt.Errorf("statement of DDL job %d: %w", batch.JobID, err)
 	}
@@ -111,64 +102,6 @@ func qualifyExchange(stmt ast.StmtNode, ev *model.DDLEvent) {
 		}
 	}
 }
-
-func parse(query string, mode mysql.SQLMode) ([]ast.StmtNode, error) {
-	p := parser.New()
-	p.SetSQLMode(mode)
-	stmts, _, err := p.ParseSQL(query)
-	if err != nil {
-		return nil, fmt.Errorf("parse %q: %w", query, err)
-	}
-	return stmts, nil
-}
-
-func restore(stmt ast.StmtNode) (string, error) {
-	stmt.Accept(escaper{})
-	var b strings.Builder
-	if err := stmt.Restore(format.NewRestoreCtx(restoreFlags, &b)); err != nil {
-		return "", fmt.Errorf("write out %q: %w", stmt.Text(), err)
-	}
-	return b.String(), nil
-}
-
-// escaper doubles the backslashes in strings that are written as they are:
-// comments, and elements of enums and sets. Literals need no such help.
-type escaper struct{}
-
-// Enter implements ast.Visitor.
-func (escaper) Enter(n ast.Node) (ast.Node, bool) {
-	switch n := n.(type) {
-	case *ast.TableOption:
-		n.StrValue = escape(n.StrValue)
-	case *ast.IndexOption:
-		n.Comment = escape(n.Comment)
-	case *ast.ColumnDef:
-		if n.Tp == nil {
-			break
-		}
-		for i, e := range n.Tp.GetElems() {
-			n.Tp.SetElem(i, escape(e))
-		}
-	case *ast.PartitionOptions:
-		escapeDefinitions(n.Definitions)
-	case *ast.AlterTableSpec:
-		escapeDefinitions(n.PartDefinitions)
-	}
-	return n, false
-}
-
-// Leave implements ast.Visitor.
-func (escaper) Leave(n ast.Node) (ast.Node, bool) { return n, true }
-
-func escapeDefinitions(definitions []*ast.PartitionDefinition) {
-	for _, d := range definitions {
-		for _, o := range d.Options {
-			o.StrValue = escape(o.StrValue)
-		}
-	}
-}
-
-func escape(s string) string { return strings.ReplaceAll(s, `\`, `\\`) }
 
 // quoted is a qualified name in back quotes.
 func quoted(schema, table string) string {

@@ -55,7 +55,7 @@ func (e *ddlExecutor) execute(ctx context.Context, ev *model.DDLEvent) error {
 		query = withoutVectors(query)
 	}
 	if !e.server.isTiDB {
-		return e.runOnce(ctx, ev, query)
+		return e.runOnce(ctx, ev, withCollations(ev, query))
 	}
 	if err := e.awaitIndexes(ctx, ev); err != nil {
 		return err
