@@ -49,7 +49,7 @@ func NewHandler(o Options) http.Handler {
 	quietGin()
 	r := gin.New()
 	r.RedirectTrailingSlash = true
-	r.Use(middleware.Recover(o.Logger))
+	r.Use(middleware.Recover(o.Logger), middleware.LimitBody())
 
 	gates := route.Gates{
 		Forward: middleware.ForwardToOwner(o.Service, middleware.ForwardClient(o.ClientTLS), o.ClientTLS != nil),

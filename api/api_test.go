@@ -105,6 +105,7 @@ func TestAnswers(t *testing.T) {
 		c.Add(&f)
 	})
 	stopped := change(func(c *servicetest.Cluster) { c.SetState(model.DefaultChangefeedID("test1"), model.StateStopped) })
+	oldStore := errors.ErrVersionIncompatible.New("TiKV store 1 is too old")
 	tests := []struct {
 		name, method, path, body string
 		change                   change
@@ -224,6 +225,8 @@ func TestAnswers(t *testing.T) {
 		{"v1_drain_alone", "PUT", "/api/v1/captures/drain", `{"capture_id":"nope"}`, healthy},
 		{"v1_drain_unknown", "PUT", "/api/v1/captures/drain", `{}`, two},
 		{"v1_drain_owner", "PUT", "/api/v1/captures/drain", `{"capture_id":"` + servicetest.CaptureID + `"}`, two},
+		{"v1_drain_old_store", "PUT", "/api/v1/captures/drain", `{"capture_id":"other"}`, func(c *servicetest.Cluster) { two(c); c.StoresErr = oldStore }},
+		{"v2_drain_old_store", "POST", "/api/v2/captures/other/drain", "", func(c *servicetest.Cluster) { two(c); c.StoresErr = oldStore }},
 		{"v2_drain", "POST", "/api/v2/captures/other/drain", "", two},
 		{"v2_drain_alone", "POST", "/api/v2/captures/nope/drain", "", healthy},
 		{"v2_drain_unknown", "POST", "/api/v2/captures/a_b/drain", "", two},

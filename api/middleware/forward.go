@@ -3,6 +3,7 @@ package middleware
 import (
 	"context"
 	"crypto/tls"
+	stderrors "errors"
 	"fmt"
 	"io"
 	"net"
@@ -80,6 +81,10 @@ func ForwardToOwner(cluster Cluster, client *http.Client, secure bool) gin.Handl
 		ctx, cancel := context.WithCancelCause(req.Context())
 		defer cancel(nil)
 		resp, err := ask(client, req.WithContext(ctx), cancel)
+		var tooLarge *http.MaxBytesError
+		if stderrors.As(err, &tooLarge) {
+			err = errors.ErrAPIInvalidParam.Wrap(tooLarge)
+		}
 		if err != nil {
 			Fail(c, err)
 			return
@@ -117,6 +122,10 @@ func forwardRequest(c *gin.Context, cluster Cluster, scheme string) (*http.Reque
 	addr, err := cluster.OwnerAddress(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if addr == self.Capture.AdvertiseAddr {
+		// The term begins or ends at this moment: nobody else can answer.
+		return nil, errors.ErrNotOwner.New()
 	}
 	target := scheme + "://" + addr + c.Request.URL.RequestURI()
 	req, err := http.NewRequestWithContext(c.Request.Context(), c.Request.Method, target, c.Request.Body)

@@ -35,6 +35,21 @@ func Recover(logger *zap.Logger) gin.HandlerFunc {
 	}
 }
 
+// maxBody is how many bytes of a body are read: far more than what etcd can
+// store of it.
+const maxBody = 16 << 20
+
+// LimitBody keeps a request from taking any amount of memory: reading its body
+// fails after maxBody bytes.
+func LimitBody() gin.HandlerFunc {
+	return func(c *gin.Context) {
+		if c.Request.Body != nil {
+			c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, maxBody)
+		}
+		c.Next()
+	}
+}
+
 // Readiness tells whether the API may be served.
 type Readiness interface {
 	Ready() bool

@@ -28,28 +28,49 @@ func secretParams() []string {
 	}
 }
 
-// MaskSinkURI replaces the password and secret query values by xxxxx. A text
-// that is no URL is hidden whole.
+// masked stands where a secret was.
+const masked = "xxxxx"
+
+// MaskSinkURI replaces the password and secret query values by xxxxx. What
+// does not parse may hold a secret too: a text that is no URL is hidden whole,
+// a parameter that is none by itself.
 func MaskSinkURI(s string) string {
 	u, err := url.Parse(s)
 	if err != nil {
-		return "xxxxx"
+		return masked
 	}
 	if _, has := u.User.Password(); has {
-		u.User = url.UserPassword(u.User.Username(), "xxxxx")
+		u.User = url.UserPassword(u.User.Username(), masked)
 	}
-	q := u.Query()
-	masked := false
+	if strings.Contains(u.Opaque, "@") { // an address whose slashes were forgotten
+		u.Opaque = masked
+	}
+	maskQuery(u)
+	return u.String()
+}
+
+func maskQuery(u *url.URL) {
+	q, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		params := strings.Split(u.RawQuery, "&")
+		for i, p := range params {
+			if _, err := url.ParseQuery(p); err != nil {
+				params[i] = masked
+			}
+		}
+		u.RawQuery = strings.Join(params, "&")
+		q = u.Query()
+	}
+	secrets := false
 	for key := range q {
 		for _, secret := range secretParams() {
 			if strings.EqualFold(strings.ReplaceAll(key, "_", "-"), secret) {
-				q.Set(key, "xxxxx")
-				masked = true
+				q.Set(key, masked)
+				secrets = true
 			}
 		}
 	}
-	if masked {
+	if secrets {
 		u.RawQuery = q.Encode()
 	}
-	return u.String()
 }

@@ -57,8 +57,18 @@ func (s *SecurityConfig) ServerTLS() (*tls.Config, error) {
 	return cfg, err
 }
 
-// ClientTLS returns the configuration for calls to PD, the stores and other
-// captures, nil when TLS is off.
+// PeerTLS returns the configuration for HTTP calls to other captures, nil when
+// TLS is off: whoever answers has to have an allowed common name too.
+func (s *SecurityConfig) PeerTLS() (*tls.Config, error) {
+	cfg, err := s.ClientTLS()
+	if cfg != nil && len(s.CertAllowedCN) > 0 {
+		cfg.VerifyPeerCertificate, err = s.verifyCN()
+	}
+	return cfg, err
+}
+
+// ClientTLS returns the configuration for calls to PD, the stores and, over
+// gRPC, other captures, nil when TLS is off.
 func (s *SecurityConfig) ClientTLS() (*tls.Config, error) {
 	cfg, roots, err := s.baseTLS()
 	if cfg == nil || err != nil {
@@ -115,7 +125,7 @@ func (s *SecurityConfig) verifyCN() (func([][]byte, [][]*x509.Certificate) error
 				}
 			}
 		}
-		return fmt.Errorf("client certificate authentication failed: the common name is not in cert-allowed-cn")
+		return fmt.Errorf("certificate authentication failed: the common name is not in cert-allowed-cn")
 	}, nil
 }
 

@@ -75,7 +75,13 @@ func (a *authority) issue(t *testing.T, cn string) *SecurityConfig {
 // handshake connects a client to a server and returns what the server says.
 func handshake(t *testing.T, server, client *tls.Config) error {
 	t.Helper()
-	a, b := net.Pipe()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer listener.Close()
+	b, err := net.Dial("tcp", listener.Addr().String())
+	require.NoError(t, err)
+	a, err := listener.Accept()
+	require.NoError(t, err)
 	defer a.Close()
 	done := make(chan error, 1)
 	go func() {
@@ -145,6 +151,22 @@ func TestTLS(t *testing.T) {
 	require.NoError(t, err)
 	peer.ServerName = "localhost"
 	require.NoError(t, handshake(t, cfg, peer), "captures trust each other")
+
+	caller := *client
+	for _, tt := range []struct {
+		allowed []string
+		ok      bool
+	}{{nil, true}, {[]string{" server"}, true}, {[]string{"somebody"}, false}} {
+		caller.CertAllowedCN = tt.allowed
+		cfg, err := caller.PeerTLS()
+		require.NoError(t, err)
+		cfg.ServerName = "localhost"
+		answering, err := server.ServerTLS()
+		require.NoError(t, err)
+		answering.MaxVersion = tls.VersionTLS12 // there the server's handshake waits for the client's verdict
+		err = handshake(t, answering, cfg)
+		require.Equal(t, tt.ok, err == nil, "%v: %v", tt.allowed, err)
+	}
 
 	require.NoError(t, os.Remove(server.CertPath))
 	_, err = server.ServerTLS()

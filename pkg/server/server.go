@@ -59,6 +59,7 @@ type Server struct {
 	logger *zap.Logger
 	tls    *tls.Config // of the listener; nil is plain
 	client *tls.Config // towards others
+	peers  *tls.Config // towards other captures, over HTTP
 
 	hub      *peer.Hub
 	metrics  *owner.Metrics
@@ -166,6 +167,9 @@ func (s *Server) listen() (net.Listener, error) {
 	}
 	if s.client, err = s.o.Config.Security.ClientTLS(); err != nil {
 		return nil, fmt.Errorf("TLS of clients: %w", err)
+	}
+	if s.peers, err = s.o.Config.Security.PeerTLS(); err != nil {
+		return nil, fmt.Errorf("TLS towards captures: %w", err)
 	}
 	listener := s.o.Listener
 	if listener == nil {
@@ -289,7 +293,7 @@ func (s *Server) upstreamInfo() etcdmeta.UpstreamInfo {
 	sec := s.o.Config.Security
 	return etcdmeta.UpstreamInfo{
 		ID: s.upstream.ClusterID(), PDEndpoints: strings.Join(s.o.PDEndpoints, ","),
-		KeyPath: sec.KeyPath, CertPath: sec.CertPath, CAPath: sec.CAPath,
+		KeyPath: sec.KeyPath, CertPath: sec.CertPath, CAPath: sec.CAPath, CertAllowedCN: sec.CertAllowedCN,
 	}
 }
 
@@ -315,6 +319,7 @@ func (s *Server) newService() *service.Service {
 		CheckExpressions: rowfilter.Check,
 		Probe:            s.probe,
 		DialPD:           s.dialPD,
+		CheckStores:      func(ctx context.Context) error { return upstream.CheckStoreVersions(ctx, s.upstream.PD()) },
 		HasRunningImport: service.RunningImport(s.etcd),
 		Dump:             service.DumpMetadata(s.etcd, s.o.Config.ClusterID),
 		Logger:           s.logger,
@@ -324,7 +329,7 @@ func (s *Server) newService() *service.Service {
 func (s *Server) apiOptions() api.Options {
 	return api.Options{
 		Service: s.newService(), Config: s.o.Config, LogLevel: s.o.LogLevel,
-		Gatherer: s.o.Registry, ClientTLS: s.client,
+		Gatherer: s.o.Registry, ClientTLS: s.peers,
 		Login: upstream.NewLogins(s.etcd, s.client).Check, Logger: s.logger,
 	}
 }

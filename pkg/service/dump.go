@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	stderrors "errors"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -17,11 +18,17 @@ type KeyValue struct {
 	Value string
 }
 
+// etcdTimeout bounds reads that go to etcd directly. Their callers want to be
+// told when it does not answer.
+const etcdTimeout = 5 * time.Second
+
 // DumpMetadata makes the function for Options.Dump: it reads all that starts
 // like the keys of the cluster, sorted by key.
 func DumpMetadata(etcd *clientv3.Client, clusterID string) func(context.Context) ([]KeyValue, error) {
 	prefix := "/tidb/cdc/" + clusterID
 	return func(ctx context.Context) ([]KeyValue, error) {
+		ctx, cancel := context.WithTimeout(ctx, etcdTimeout)
+		defer cancel()
 		resp, err := etcd.Get(ctx, prefix, clientv3.WithPrefix())
 		if err != nil {
 			return nil, errors.ErrPDEtcdAPIError.Wrap(err)

@@ -114,6 +114,10 @@ type Options struct {
 	// DialPD connects to the PD cluster of a request. Optional: without it
 	// requests that name their own PD are refused.
 	DialPD func(ctx context.Context, addr PDAddress) (OtherUpstream, error)
+	// CheckStores fails with ErrVersionIncompatible when a store of the
+	// upstream is too old or too new: then no capture is drained, because what
+	// follows that is mostly an upgrade. Optional.
+	CheckStores func(ctx context.Context) error
 	// HasRunningImport tells whether a restore or import runs upstream.
 	// Optional. See RunningImport.
 	HasRunningImport func(ctx context.Context) (bool, error)

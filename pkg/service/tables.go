@@ -36,7 +36,8 @@ func (s *Service) arrange(ctx context.Context, wish owner.Arrangement) error {
 // Drain asks the owner to take every table off a capture and returns how many
 // tables of normal changefeeds are still there; a changefeed that is not
 // placed yet counts as one. Errors: ErrSchedulerRequestFailed when there is
-// nowhere to go or the capture is the owner, ErrCaptureNotExist.
+// nowhere to go or the capture is the owner, ErrCaptureNotExist, and those of
+// Options.CheckStores.
 func (s *Service) Drain(ctx context.Context, capture model.CaptureID) (int, error) {
 	own, v, err := s.owner(ctx)
 	if err != nil {
@@ -51,6 +52,11 @@ func (s *Service) Drain(ctx context.Context, capture model.CaptureID) (int, erro
 	}
 	if target.IsOwner {
 		return 0, errors.ErrSchedulerRequestFailed.New("cannot drain the owner")
+	}
+	if s.o.CheckStores != nil {
+		if err := s.o.CheckStores(ctx); err != nil {
+			return 0, err
+		}
 	}
 	own.Arrange(owner.Arrangement{Kind: owner.ArrangeDrain, Capture: capture})
 	return tablesOn(v, capture), nil

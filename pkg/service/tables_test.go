@@ -51,6 +51,12 @@ func TestDrainCountsWhatIsLeft(t *testing.T) {
 	require.EqualError(t, err, "[CDC:ErrSchedulerRequestFailed]scheduler request failed, cannot drain the owner")
 	require.Empty(t, c.Wishes())
 
+	c.StoresErr = errors.ErrVersionIncompatible.New("old store")
+	_, err = s.Drain(ctx, "other")
+	require.ErrorIs(t, err, errors.ErrVersionIncompatible)
+	require.Empty(t, c.Wishes())
+	c.StoresErr = nil
+
 	left, err := s.Drain(ctx, "other")
 	require.NoError(t, err)
 	require.Equal(t, 3, left, "only normal changefeeds count")

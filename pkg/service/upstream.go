@@ -110,6 +110,8 @@ const importPrefix = "/tidb/brie/import"
 // the upstream PD's etcd: a task runs as long as the lease of its key lives.
 func RunningImport(etcd *clientv3.Client) func(context.Context) (bool, error) {
 	return func(ctx context.Context) (bool, error) {
+		ctx, cancel := context.WithTimeout(ctx, etcdTimeout)
+		defer cancel()
 		resp, err := etcd.Get(ctx, importPrefix, clientv3.WithPrefix(), clientv3.WithKeysOnly())
 		if err != nil {
 			return false, errors.ErrPDEtcdAPIError.Wrap(err)

@@ -45,7 +45,7 @@ type Cluster struct {
 	Importing  bool
 
 	// Errors to answer with.
-	TSOErr, SafePointErr, CreateErr, ProbeErr, SubmitErr, ExpressionErr error
+	TSOErr, SafePointErr, CreateErr, ProbeErr, SubmitErr, ExpressionErr, StoresErr error
 	// OwnerCapture is who holds the election for those who ask etcd; empty
 	// is nobody.
 	OwnerCapture model.CaptureID
@@ -102,6 +102,7 @@ func (c *Cluster) Options() service.Options {
 		},
 		CheckExpressions: c.checkExpressions,
 		Probe:            c.probe,
+		CheckStores:      func(context.Context) error { return c.StoresErr },
 		HasRunningImport: func(context.Context) (bool, error) { return c.Importing, nil },
 		Dump: func(context.Context) ([]service.KeyValue, error) {
 			return []service.KeyValue{{Key: "/tidb/cdc/default/__cdc_meta__/meta/meta-version", Value: "1"}}, nil
