@@ -46,7 +46,10 @@ func (h *keyHasher) handleHash(p *tablePlan, c *model.RawChange, side mounter.Si
 	if h.values, err = h.decoder.DecodeColumns(p.table, c, side, p.where, h.values); err != nil {
 		return 0, err
 	}
-	h.buf = p.appendKey(h.buf[:0], h.values)
+	h.buf = h.buf[:0]
+	for n, col := range p.where {
+		h.appendValue(&p.cols[col], &h.values[n], -1)
+	}
 	return maphash.Bytes(h.seed, h.buf), nil
 }
 

@@ -58,6 +58,10 @@ type colPlan struct {
 	identFrom int      // the quoted name, in tablePlan.ident
 	identTo   int
 	collation string // of character columns, else empty
+	// exact says that rows are found by this column among rows that differ
+	// only in what the collation ignores.
+	exact bool
+	char  bool // without trailing spaces downstream
 }
 
 // conflictMode says how the conflict keys of a row are found.
@@ -98,6 +102,8 @@ func newTablePlan(t *model.Table, jsonType bool) *tablePlan {
 	if !p.hasKey {
 		for i := range t.Columns {
 			p.where = append(p.where, i)
+			p.cols[i].exact = p.cols[i].collation != ""
+			p.cols[i].char = t.Columns[i].Type == timysql.TypeString
 		}
 	}
 	p.bareKey = len(t.HandleKey) == 1

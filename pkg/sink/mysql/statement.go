@@ -1,6 +1,7 @@
 package mysql
 
 import (
+	"bytes"
 	"database/sql/driver"
 	"slices"
 
@@ -157,6 +158,7 @@ func (w *statements) setKey(key []model.Value, params bool) {
 		} else {
 			buf = appendLiteral(buf, &key[n], p.cols[c].keyClass)
 		}
+		buf = p.appendExact(buf, c, &key[n])
 	}
 	w.key.text = buf
 }
@@ -177,8 +179,24 @@ func (p *tablePlan) appendKey(buf []byte, key []model.Value) []byte {
 			buf = append(buf, '=')
 		}
 		buf = appendLiteral(buf, &key[n], p.cols[c].keyClass)
+		buf = p.appendExact(buf, c, &key[n])
 	}
 	return buf
+}
+
+// appendExact compares the bytes of a text where equality under its collation
+// is not enough to find the right row: 'a' is not 'A', nor 'a '.
+func (p *tablePlan) appendExact(buf []byte, c int, v *model.Value) []byte {
+	col := &p.cols[c]
+	if !col.exact {
+		return buf
+	}
+	content := *v
+	if col.char {
+		content.B = bytes.TrimRight(content.B, " ")
+	}
+	buf = append(append(append(buf, " AND CAST(CONVERT("...), p.name(c)...), " USING utf8mb4) AS BINARY)="...)
+	return appendLiteral(buf, &content, litText)
 }
 
 // open goes on with the open statement if it is of this kind, else closes it
