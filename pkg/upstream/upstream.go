@@ -181,7 +181,7 @@ func newStore(cfg Config, pdClient pd.Client, tlsConfig *tls.Config) (*tikv.KVSt
 func (u *Upstream) changesConfig(tlsConfig *tls.Config) changes.Config {
 	c := u.cfg.Changes
 	c.ClusterID = u.clusterID
-	c.Version = u.cfg.Version
+	c.Version = wireVersion(u.cfg.Version)
 	c.TLS = tlsConfig
 	c.Regions = &regions{pd: u.pd}
 	c.Locks = &locks{store: u.store}

@@ -144,11 +144,18 @@ func TestParseVersion(t *testing.T) {
 		v, err := ParseVersion(in)
 		require.NoError(t, err, in)
 		require.Equal(t, want, v.String(), in)
+		require.Equal(t, want, wireVersion(in), in)
 	}
 	for _, in := range []string{"", "None", "v8", "8.5", "latest"} {
 		_, err := ParseVersion(in)
 		require.ErrorIs(t, err, cerrors.ErrNewSemVersion, in)
+		require.Equal(t, "0.0.0", wireVersion(in), in)
 	}
+}
+
+func TestStoresAreToldAVersionTheyCanRead(t *testing.T) {
+	u := &Upstream{cfg: Config{Version: "v8.5.3-12-gdeadbee"}}
+	require.Equal(t, "8.5.3", u.changesConfig(nil).Version)
 }
 
 func TestCheckStoreVersions(t *testing.T) {

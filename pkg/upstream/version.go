@@ -43,6 +43,18 @@ func ParseVersion(s string) (*semver.Version, error) {
 	return v, nil
 }
 
+// wireVersion is our release version as stores read it: a semantic version
+// without a leading v. One that they cannot read is that of the oldest client to
+// them, which gets a message per region and resolved-ts; so that is what a
+// version of no known form is sent as.
+func wireVersion(release string) string {
+	v, err := ParseVersion(release)
+	if err != nil {
+		return "0.0.0"
+	}
+	return v.String()
+}
+
 // checkVersion says ErrVersionIncompatible outside of the supported range.
 func checkVersion(what, version string) error {
 	v, err := ParseVersion(version)

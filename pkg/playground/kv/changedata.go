@@ -265,10 +265,10 @@ func (t *regionTable) around(r *region) []*metapb.Region {
 	return list
 }
 
-// versionAtLeast compares a semantic version. What cannot be read counts as 0.0.0, and a pre-release comes before its
-// release.
+// versionAtLeast compares a semantic version. What cannot be read, such as one with a leading v, counts as 0.0.0, and a
+// pre-release comes before its release.
 func versionAtLeast(version string, want ...int) bool {
-	core, pre, hasPre := strings.Cut(strings.TrimPrefix(version, "v"), "-")
+	core, pre, hasPre := strings.Cut(version, "-")
 	core, _, _ = strings.Cut(core, "+")
 	fields := strings.Split(core, ".")
 	if len(fields) != len(want) || hasPre && pre == "" {

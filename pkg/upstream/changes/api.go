@@ -116,7 +116,7 @@ type Locks interface {
 // Config sets a Client up. Zero durations and numbers mean their defaults.
 type Config struct {
 	ClusterID  uint64
-	Version    string // our release version
+	Version    string // our release version, such as 8.5.3
 	TLS        *tls.Config
 	Regions    Regions
 	Locks      Locks         // nil resolves none
