@@ -25,9 +25,11 @@ import (
 // what the protocols promise, and the consumers end up equal.
 func TestKafkaFaults(t *testing.T) {
 	ctx := testContext(t, 6*time.Minute)
+	began := time.Now()
 	brokers, err := kafka.Start(ctx, t.TempDir(), 3)
 	require.NoError(t, err)
 	t.Cleanup(brokers.Close)
+	t.Logf("three brokers are at work after %s", time.Since(began).Round(time.Millisecond))
 	s := *shared
 	s.queue = &queue{broker: brokers}
 
@@ -70,7 +72,9 @@ func TestKafkaFaults(t *testing.T) {
 	for i := range rounds {
 		brokers.Kill(i % 3)
 		passed() // two of three are enough
+		began := time.Now()
 		require.NoError(t, brokers.Run(ctx, i%3))
+		t.Logf("the broker is back after %s", time.Since(began).Round(time.Millisecond))
 		if i == 1 {
 			for _, f := range feeds {
 				require.NoError(t, brokers.AddPartitions(f.topic, 6))
@@ -84,6 +88,7 @@ func TestKafkaFaults(t *testing.T) {
 	done.Wait()
 	require.NoError(t, loadErr)
 	require.NoError(t, countErr)
+	t.Log("the writers have stopped")
 
 	ts := settledTSO(ctx, t, &s)
 	for _, f := range feeds {
