@@ -24,7 +24,7 @@ import (
 // partitions are added and the changefeeds start again. The topics must keep
 // what the protocols promise, and the consumers end up equal.
 func TestKafkaFaults(t *testing.T) {
-	ctx := testContext(t, 6*time.Minute)
+	ctx := testContext(t, 10*time.Minute)
 	began := time.Now()
 	brokers, err := kafka.Start(ctx, t.TempDir(), 3)
 	require.NoError(t, err)
