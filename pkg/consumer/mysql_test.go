@@ -87,13 +87,16 @@ func TestMySQL(t *testing.T) {
 		change("bare", nil, cells("a", nil, "b", nil)),
 		change("bare", cells("a", 1, "b", "x"), cells("a", 2, "b", "y")),
 		change("bare", cells("a", nil, "b", nil), nil),
+		change("bare", nil, cells("a", 3, "b", "y")),
+		change("bare", cells("a", 3), cells("a", 4, "b", "y")),
+		change("bare", []codec.Cell{}, cells("a", 4, "b", "y")),
 	}
 	require.NoError(t, m.Rows(ctx, rows))
 	require.NoError(t, m.Rows(ctx, rows[:6]), "repeated")
 	require.Equal(t, []string{"1-uno-2-9", "3-x-6-NULL"},
 		contents(t, db, "SELECT CONCAT_WS('-', id, v, g, COALESCE(b+0,'NULL')) FROM d.pk ORDER BY id"))
 	require.Equal(t, []string{"1-2-1"}, contents(t, db, "SELECT CONCAT_WS('-', a, b, c) FROM d.uk"))
-	require.Equal(t, []string{"2-y"}, contents(t, db, "SELECT CONCAT_WS('-', a, b) FROM d.bare"))
+	require.Equal(t, []string{"2-y", "4-y"}, contents(t, db, "SELECT CONCAT_WS('-', a, b) FROM d.bare ORDER BY a"), "old images of what changed")
 
 	require.ErrorContains(t, m.Rows(ctx, []codec.Event{change("none", nil, cells("a", 1))}), "not there")
 	require.ErrorContains(t, m.Rows(ctx, []codec.Event{change("pk", nil, cells("nope", 1))}), "nope")

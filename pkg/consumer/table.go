@@ -102,29 +102,24 @@ func (m *MySQL) readKey(ctx context.Context, t *table) error {
 // moves tells whether an update is more than new values for the row with the
 // same key: where the key changed, or where there is none, the old row must go.
 func (t *table) moves(row *codec.DecodedRow) bool {
-	if len(row.Old) == 0 {
-		return false
-	}
-	if len(t.key) == 0 {
-		return true
-	}
 	was := make(map[string]any, len(row.Old))
 	for _, c := range row.Old {
 		was[strings.ToLower(c.Name)] = c.Value
 	}
+	moved := len(t.key) == 0
 	for _, c := range row.New {
 		name := strings.ToLower(c.Name)
-		if old, ok := was[name]; ok && t.columns[name].key && !reflect.DeepEqual(old, c.Value) {
-			// Some protocols show only what changed: then the rest is as it is now.
-			for i := range row.New {
-				if n := strings.ToLower(row.New[i].Name); t.columns[n].key {
-					if _, shown := was[n]; !shown {
-						row.Old = append(row.Old, row.New[i])
-					}
-				}
-			}
-			return true
+		old, shown := was[name]
+		moved = moved || shown && t.columns[name].key && !reflect.DeepEqual(old, c.Value)
+	}
+	if !moved {
+		return false
+	}
+	// Some protocols show only what changed: then the rest is as it is now.
+	for _, c := range row.New {
+		if _, shown := was[strings.ToLower(c.Name)]; !shown {
+			row.Old = append(row.Old, c)
 		}
 	}
-	return false
+	return true
 }

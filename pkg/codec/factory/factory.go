@@ -16,8 +16,9 @@ import (
 	"github.com/tidemark/tidemark/pkg/errors"
 )
 
-// NewEncoder makes an encoder. Encoders of one sink share nothing, but each may
-// keep a connection to a schema registry until ctx ends.
+// NewEncoder makes an encoder. Encoders of one sink share nothing. Where the
+// protocol has a schema registry, it is asked until it answers or ctx ends; the
+// encoder itself may live longer than ctx.
 func NewEncoder(ctx context.Context, o codec.Options) (codec.Encoder, error) {
 	switch o.Protocol {
 	case config.ProtocolAvro:

@@ -47,7 +47,7 @@ func (r *Rules) Plan(t *model.Table) (*Plan, error) {
 	if p.keys, err = rule.keyColumns(t); err != nil {
 		return nil, err
 	}
-	if err := r.selectColumns(p); err != nil {
+	if err := r.selectColumns(p, rule); err != nil {
 		return nil, err
 	}
 	for _, i := range p.keys {
@@ -120,8 +120,10 @@ func positionOf(t *model.Table, offset int) int {
 	return slices.IndexFunc(t.Columns, func(c model.Column) bool { return c.Offset == offset })
 }
 
-// selectColumns applies the first column selector that matches.
-func (r *Rules) selectColumns(p *Plan) error {
+// selectColumns applies the first column selector that matches. A rule by the
+// handle key covers what is left of that; the columns that other rules name
+// must be there.
+func (r *Rules) selectColumns(p *Plan, rule rule) error {
 	t := p.full
 	at := slices.IndexFunc(r.selectors, func(s selector) bool { return s.tables.MatchTable(t.Schema, t.Name) })
 	if at < 0 {
@@ -139,8 +141,12 @@ func (r *Rules) selectColumns(p *Plan) error {
 	if len(keep) == len(t.Columns) {
 		return nil
 	}
+	dropped := func(i int) bool { return moved[i] < 0 }
+	if rule.method == byIndex && rule.index == "" {
+		p.keys = slices.DeleteFunc(p.keys, dropped)
+	}
 	for _, i := range p.keys {
-		if moved[i] < 0 {
+		if dropped(i) {
 			return errors.ErrColumnSelectorFailed.Wrap(fmt.Errorf(
 				"column %s of table %s.%s is needed for its partition rule", t.Columns[i].Name, t.Schema, t.Name))
 		}
@@ -173,6 +179,12 @@ func reduce(t *model.Table, keep, moved []int) *model.Table {
 	}
 	if key, whole := move(t.HandleKey, moved); whole && len(key) > 0 {
 		out.HandleKey = key
+	}
+	for i := range out.Columns { // a part of a key that is not whole is none
+		out.Columns[i].Flag &^= model.FlagHandleKey
+	}
+	for _, i := range out.HandleKey {
+		out.Columns[i].Flag |= model.FlagHandleKey
 	}
 	return &out
 }

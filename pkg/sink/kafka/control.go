@@ -91,14 +91,11 @@ func (s *Sink) controlled(call func(enc codec.Encoder) error, ctx context.Contex
 	}
 	s.control.mu.Lock()
 	defer s.control.mu.Unlock()
-	if s.control.encoder == nil {
-		enc, err := s.newEncoder(s.ctx)
-		if err != nil {
-			return err
-		}
-		s.control.encoder = enc
+	err := s.openControl(ctx)
+	if err == nil {
+		err = call(s.control.encoder)
 	}
-	if err := call(s.control.encoder); err != nil {
+	if err != nil {
 		if failure := s.failure.Load(); failure != nil {
 			err = *failure
 		}
@@ -108,6 +105,23 @@ func (s *Sink) controlled(call func(enc codec.Encoder) error, ctx context.Contex
 		return err
 	}
 	return nil
+}
+
+// openControl makes the encoder of the owner's calls unless it is there. As
+// that may ask a schema registry again and again, it ends with the caller's
+// context and with the sink. control.mu is held.
+func (s *Sink) openControl(ctx context.Context) error {
+	if s.control.encoder != nil {
+		return nil
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.ctx, cancel)()
+	enc, err := s.newEncoder(ctx)
+	if err == nil {
+		s.control.encoder = enc
+	}
+	return err
 }
 
 // announceAll sends the schema of every table once, if that is asked for.
@@ -126,6 +140,7 @@ func (s *Sink) announceAll(ctx context.Context, enc codec.Encoder) error {
 		if err != nil || m == nil {
 			return all.wait(ctx, err)
 		}
+		m.Key = nil // the empty one is that of rows, and of schemas between them
 		partitions, err := s.topics.Partitions(ctx, plan.Topic)
 		if err != nil {
 			return all.wait(ctx, err)

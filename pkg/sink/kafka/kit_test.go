@@ -108,7 +108,7 @@ func (e *textEncoder) Watermark(_ context.Context, _ string, ts uint64) (*codec.
 }
 
 func (e *textEncoder) Bootstrap(_ context.Context, _ string, table *model.Table) (*codec.Message, error) {
-	return &codec.Message{Value: []byte("schema of " + table.Name)}, nil
+	return &codec.Message{Key: []byte{}, Value: []byte("schema of " + table.Name)}, nil
 }
 
 // consumer reads all partitions of some topics from the beginning.
@@ -116,9 +116,10 @@ type consumer struct {
 	t      testing.TB
 	client *kgo.Client
 
-	mu    sync.Mutex
-	lines map[string][]string // by "topic/partition", one per row
-	done  chan struct{}
+	mu      sync.Mutex
+	lines   map[string][]string // by "topic/partition", one per row
+	keyless int                 // messages whose key is null
+	done    chan struct{}
 }
 
 func consume(t testing.TB, c *kfake.Cluster, topics ...string) *consumer {
@@ -147,6 +148,9 @@ func (c *consumer) take(r *kgo.Record) {
 	defer c.mu.Unlock()
 	key := fmt.Sprintf("%s/%d", r.Topic, r.Partition)
 	c.lines[key] = append(c.lines[key], strings.Split(string(r.Value), "\n")...)
+	if r.Key == nil {
+		c.keyless++
+	}
 }
 
 // of returns the lines of one partition so far.
@@ -165,6 +169,13 @@ func (c *consumer) count() int {
 		n += len(lines)
 	}
 	return n
+}
+
+// withoutKey is the number of messages so far whose key is null.
+func (c *consumer) withoutKey() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.keyless
 }
 
 // await waits for a number of lines.

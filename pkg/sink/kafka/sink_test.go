@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"context"
 	"fmt"
 	"sync/atomic"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/tidemark/tidemark/pkg/codec"
 	"github.com/tidemark/tidemark/pkg/config"
 	"github.com/tidemark/tidemark/pkg/errors"
 	"github.com/tidemark/tidemark/pkg/model"
@@ -114,9 +116,35 @@ func TestBootstrap(t *testing.T) {
 	require.Empty(t, s.bootstrap.tables)
 
 	s.FollowTables([]*model.Table{u.Model})
+	keyless := got.withoutKey()
 	require.NoError(t, s.WriteWatermark(t.Context(), 7))
 	require.NoError(t, s.WriteWatermark(t.Context(), 8))
 	got.await(6 + 2 + 4)
+	require.Equal(t, keyless+2, got.withoutKey(), "the schemas sent at the start have no key")
+}
+
+// While a schema registry does not answer, the owner's calls end when it wants
+// them to.
+func TestControlEndsWhileRegistryIsAway(t *testing.T) {
+	c := newCluster(t, 1, 1)
+	s := openSink(t, sinkOptions(t, c, "protocol=open-protocol"))
+	asked := make(chan struct{}, 2)
+	s.newEncoder = func(ctx context.Context) (codec.Encoder, error) {
+		asked <- struct{}{}
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	result := make(chan error, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { result <- s.WriteDDL(ctx, &model.DDLEvent{Schema: "db", Query: "create"}) }()
+	<-asked
+	cancel()
+	require.ErrorIs(t, acked(t, result), context.Canceled)
+
+	go func() { result <- s.WriteWatermark(t.Context(), 1) }()
+	<-asked
+	s.Close()
+	require.ErrorContains(t, acked(t, result), "[CDC:ErrKafkaSendMessage]")
 }
 
 func TestTopicIsMade(t *testing.T) {

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/tidemark/tidemark/pkg/codec"
-	"github.com/tidemark/tidemark/pkg/config"
 	"github.com/tidemark/tidemark/pkg/model"
 	"github.com/tidemark/tidemark/pkg/sink/dispatch"
 )
@@ -239,10 +238,6 @@ func (w *worker) announce(ctx context.Context, g *group, t *task) error {
 	m, err := b.Bootstrap(ctx, g.topic, t.table)
 	if err != nil || m == nil {
 		return err
-	}
-	// With rows the key is empty, not absent.
-	if w.sink.o.codec.Protocol == config.ProtocolSimple && m.Key == nil {
-		m.Key = []byte{}
 	}
 	return w.sink.producer.Send(ctx, g.topic, g.partition, []codec.Message{*m}, func(error) {})
 }
