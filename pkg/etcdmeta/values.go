@@ -64,7 +64,8 @@ type ChangefeedStatus struct {
 	CheckpointTs uint64 `json:"checkpoint-ts"`
 	// MinTableBarrierTs is the least TSO at which a DDL may still have to be
 	// executed. When it equals the checkpoint, the DDL of that TSO has not
-	// been executed for certain.
+	// been executed for certain. A changefeed that is stopped has sent no row
+	// from behind it.
 	MinTableBarrierTs uint64             `json:"min-table-barrier-ts"`
 	AdminJobType      model.AdminJobType `json:"admin-job-type"`
 }

@@ -43,7 +43,7 @@ type feed struct {
 
 	checkpoint uint64
 	resolved   uint64    // 0 while not running
-	reached    uint64    // barrier of earlier runs: rows up to it may be downstream
+	reached    uint64    // barrier of earlier runs, also of other owners: rows up to it may be downstream
 	movedAt    time.Time // when the stored checkpoint moved
 	timer      *time.Timer
 	armed      time.Time // when timer fires
@@ -63,6 +63,9 @@ func newFeed(o *Owner, stored *etcdmeta.Feed) *feed {
 	}
 	f.adopt(stored)
 	f.checkpoint = stored.CheckpointTs()
+	if stored.Status != nil {
+		f.reached = stored.Status.MinTableBarrierTs - 1
+	}
 	f.machine = newMachine(f.info.Config.ChangefeedErrorStuckDuration, o.random)
 	f.machine.load(stored.Info.State, f.checkpoint, f.movedAt)
 	f.publish()
@@ -266,12 +269,13 @@ func (f *feed) warn(ctx context.Context, w *model.RunningError) {
 // that is stored; false when it cannot be, because the term or the changefeed
 // is over.
 func (f *feed) enter(ctx context.Context, next model.FeedState, change func(*etcdmeta.Feed)) bool {
+	least := f.minBarrier()
 	if !next.Running() {
 		f.stopRun()
 	}
 	previous := f.state()
 	ok := f.modify(ctx, func(feed *etcdmeta.Feed) {
-		f.fillStatus(feed)
+		f.fillStatus(feed, least)
 		if change != nil {
 			change(feed)
 		}
@@ -293,8 +297,17 @@ func (f *feed) enter(ctx context.Context, next model.FeedState, change func(*etc
 	return ok
 }
 
-// fillStatus puts the current progress into a record.
-func (f *feed) fillStatus(feed *etcdmeta.Feed) {
+// minBarrier is that of the run, 0 while there is none.
+func (f *feed) minBarrier() uint64 {
+	if f.run == nil || f.run.planner == nil {
+		return 0
+	}
+	return f.run.minBarrier()
+}
+
+// fillStatus puts the current progress into a record; minBarrier is that of
+// the run, also of one that has just been stopped.
+func (f *feed) fillStatus(feed *etcdmeta.Feed, minBarrier uint64) {
 	status := etcdmeta.ChangefeedStatus{CheckpointTs: f.checkpoint, MinTableBarrierTs: f.checkpoint}
 	if feed.Status != nil {
 		status = *feed.Status
@@ -302,8 +315,8 @@ func (f *feed) fillStatus(feed *etcdmeta.Feed) {
 	if f.checkpoint >= status.CheckpointTs {
 		status.CheckpointTs = f.checkpoint
 		status.MinTableBarrierTs = max(status.MinTableBarrierTs, f.checkpoint)
-		if f.run != nil && f.run.planner != nil {
-			status.MinTableBarrierTs = f.run.minBarrier()
+		if minBarrier != 0 {
+			status.MinTableBarrierTs = minBarrier
 		}
 	}
 	feed.Status = &status

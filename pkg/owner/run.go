@@ -255,12 +255,18 @@ func (r *run) passStep(ctx context.Context) bool {
 	return false
 }
 
-// minBarrier is the least TSO at which a DDL may still have to be executed.
+// minBarrier is the least TSO at which a DDL may still have to be executed, or
+// the first that a sync point keeps back. A run that begins behind a pause finds
+// out from it what may be downstream already.
 func (r *run) minBarrier() uint64 {
+	least := max(r.planner.done, r.f.checkpoint) + 1
 	if r.planner.next != nil {
-		return r.planner.next.ts
+		least = r.planner.next.ts
 	}
-	return max(r.planner.done, r.f.checkpoint) + 1
+	if r.syncPoints.every != 0 {
+		least = min(least, r.syncPoints.next+1)
+	}
+	return least
 }
 
 // calm tells whether the run has nothing to do but to raise its barrier.
@@ -511,7 +517,7 @@ func (r *run) deliver(reason, what string, write func(*delivery) error, then fun
 // row from before it is sent again under the old schema.
 func (r *run) execute(ctx context.Context) {
 	next := r.planner.next
-	if !r.f.modify(ctx, func(feed *etcdmeta.Feed) { r.f.fillStatus(feed) }) {
+	if !r.f.modify(ctx, func(feed *etcdmeta.Feed) { r.f.fillStatus(feed, r.minBarrier()) }) {
 		return
 	}
 	r.f.logger.Info("executing DDL downstream", zap.Uint64("commitTs", next.ts), zap.String("query", next.events[0].Query))
@@ -550,7 +556,7 @@ func (r *run) onExecuted(ctx context.Context) {
 	r.watermarks.urgent = true
 	// Stored at once, so that a restart does not execute it again. Where that
 	// cannot be, another owner will: no row from behind the DDL may go first.
-	if !r.f.modify(ctx, func(feed *etcdmeta.Feed) { r.f.fillStatus(feed) }) {
+	if !r.f.modify(ctx, func(feed *etcdmeta.Feed) { r.f.fillStatus(feed, r.minBarrier()) }) {
 		r.cancel()
 	}
 }

@@ -169,23 +169,50 @@ func TestFailingSyncPoint(t *testing.T) {
 }
 
 // Where sync points are switched on later, rows may be downstream already from
-// behind the next moments. Those moments are left out.
+// behind the next moments. Those moments are left out, whoever the owner is then.
 func TestSyncPointsBeginWhereNothingIsAhead(t *testing.T) {
-	c := newCluster(t, newFakeSchema(2*moment+10, table(1, "a"), table(2, "b")))
+	for name, another := range map[string]bool{"the same owner": false, "another owner": true} {
+		t.Run(name, func(t *testing.T) {
+			c := newCluster(t, newFakeSchema(2*moment+10, table(1, "a"), table(2, "b")))
+			a := c.addCapture("c-a")
+			a.limit = moment - 20 // of one table, the other may be at the barrier
+			c.startOwner(a)
+			c.create(everyMoment, func(i *etcdmeta.ChangefeedInfo) { i.Config.EnableSyncPoint = new(bool) })
+			c.waitCheckpoint(moment - 20)
+			c.submit(model.AdminStop, 0)
+			feed := c.stored()
+			info := feed.Info.Clone()
+			everyMoment(info)
+			require.NoError(t, c.meta.UpdateFeed(t.Context(), feed, info, nil))
+			if another {
+				c.changeOwner(a)
+			}
+			a.with(func() { a.limit = 0 })
+			eventually(t, "the owner knows", func() bool {
+				v := c.view()
+				return v != nil && *v.Info.Config.EnableSyncPoint
+			})
+			c.submit(model.AdminResume, 0)
+			c.schema.advance(3*moment + 1)
+			c.waitCheckpoint(3*moment + 1)
+			require.Equal(t, []uint64{3 * moment}, timestamps(c.sink.syncPoints()))
+		})
+	}
+}
+
+// A moment that was waited for is recorded, whoever the owner is behind a pause.
+func TestSyncPointWaitsForTheNextOwner(t *testing.T) {
+	c := newCluster(t, newFakeSchema(moment+10, table(1, "a"), table(2, "b")))
 	a := c.addCapture("c-a")
-	a.limit = moment - 20 // of one table, the other may be at the barrier
+	a.limit = moment - 20
 	c.startOwner(a)
-	c.create(everyMoment, func(i *etcdmeta.ChangefeedInfo) { i.Config.EnableSyncPoint = new(bool) })
+	c.create(everyMoment)
 	c.waitCheckpoint(moment - 20)
 	c.submit(model.AdminStop, 0)
-	feed := c.stored()
-	info := feed.Info.Clone()
-	everyMoment(info)
-	require.NoError(t, c.meta.UpdateFeed(t.Context(), feed, info, nil))
+	c.changeOwner(a)
 	a.with(func() { a.limit = 0 })
-	eventually(t, "the owner knows", func() bool { return *c.view().Info.Config.EnableSyncPoint })
+	eventually(t, "the owner knows", func() bool { return c.view() != nil })
 	c.submit(model.AdminResume, 0)
-	c.schema.advance(3*moment + 1)
-	c.waitCheckpoint(3*moment + 1)
-	require.Equal(t, []uint64{3 * moment}, timestamps(c.sink.syncPoints()))
+	c.waitCheckpoint(moment + 10)
+	require.Equal(t, []uint64{moment}, timestamps(c.sink.syncPoints()))
 }

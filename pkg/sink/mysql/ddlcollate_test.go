@@ -60,10 +60,9 @@ func TestWithCollations(t *testing.T) {
 }
 
 // TestKeysThatDifferByCase: rows that TiDB keeps apart have room in a table
-// that was made downstream without a collation, in a database of the server's own.
+// that was made downstream without a collation, in a database with the server's own.
 func TestKeysThatDifferByCase(t *testing.T) {
 	addr, db := downstream(t, "casing")
-	execAll(t, db, "ALTER DATABASE casing COLLATE utf8mb4_general_ci")
 	s := openSink(t, addr, "worker-count=1")
 	u := newTable(t, 100, "CREATE TABLE casing.t (id VARCHAR(9) CHARACTER SET utf8mb4 PRIMARY KEY, s VARCHAR(9), UNIQUE KEY (s))")
 	u.info.Columns[0].SetCollate("utf8mb4_bin")
