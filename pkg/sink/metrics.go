@@ -1,11 +1,10 @@
 package sink
 
 import (
-	"errors"
-
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tidemark/tidemark/pkg/model"
+	"github.com/tidemark/tidemark/pkg/series"
 )
 
 // Metrics are the figures that every kind of sink has, under one kind's type
@@ -19,11 +18,15 @@ type Metrics struct {
 	DDLErrors   prometheus.Counter
 	DDLDuration prometheus.ObserverVec // by type of DDL, in seconds
 	DDLCount    *prometheus.CounterVec // by type of DDL
+
+	release func()
 }
 
 // NewMetrics makes the figures of a changefeed. A nil Registerer registers
-// nothing. Kind is the type label of batches, errorKind that of row errors.
+// nothing. Whatever else a sink shows of the changefeed is made after that, and
+// the sink ends with Close. Kind is the type label of batches, errorKind that of row errors.
 func NewMetrics(r prometheus.Registerer, id model.ChangefeedID, kind, errorKind string) *Metrics {
+	release := series.Hold(r, id)
 	feed, typed := FeedLabels(), TypedLabels()
 	errs := CounterVec(r, "execution_error", "Failed batches and DDL.", typed)
 	ddl := prometheus.Labels{"namespace": id.Namespace, "changefeed": id.ID}
@@ -39,8 +42,13 @@ func NewMetrics(r prometheus.Registerer, id model.ChangefeedID, kind, errorKind 
 		DDLDuration: HistogramVec(r, "ddl_exec_duration", "Seconds per DDL.", typed,
 			prometheus.ExponentialBuckets(0.01, 2, 18)).MustCurryWith(ddl),
 		DDLCount: CounterVec(r, "ddl_exec_count", "Executed DDL.", typed).MustCurryWith(ddl),
+		release:  release,
 	}
 }
+
+// Close lets the figures go: they vanish a while after the last sink of the
+// changefeed has. It may be called several times.
+func (m *Metrics) Close() { m.release() }
 
 // FeedLabels are the labels of one changefeed's figures.
 func FeedLabels() []string { return []string{"namespace", "changefeed"} }
@@ -59,32 +67,18 @@ func LagBuckets() []float64 {
 
 // CounterVec makes a sink's counter, or returns the one that r has already.
 func CounterVec(r prometheus.Registerer, name, help string, labels []string) *prometheus.CounterVec {
-	return Register(r, prometheus.NewCounterVec(
+	return series.Register(r, prometheus.NewCounterVec(
 		prometheus.CounterOpts{Namespace: "ticdc", Subsystem: "sink", Name: name, Help: help}, labels))
 }
 
 // GaugeVec makes a sink's gauge, or returns the one that r has already.
 func GaugeVec(r prometheus.Registerer, name, help string, labels []string) *prometheus.GaugeVec {
-	return Register(r, prometheus.NewGaugeVec(
+	return series.Register(r, prometheus.NewGaugeVec(
 		prometheus.GaugeOpts{Namespace: "ticdc", Subsystem: "sink", Name: name, Help: help}, labels))
 }
 
 // HistogramVec makes a sink's histogram, or returns the one that r has already.
 func HistogramVec(r prometheus.Registerer, name, help string, labels []string, buckets []float64) *prometheus.HistogramVec {
-	return Register(r, prometheus.NewHistogramVec(
+	return series.Register(r, prometheus.NewHistogramVec(
 		prometheus.HistogramOpts{Namespace: "ticdc", Subsystem: "sink", Name: name, Help: help, Buckets: buckets}, labels))
-}
-
-// Register returns the collector that r has already, if it has one.
-func Register[C prometheus.Collector](r prometheus.Registerer, c C) C {
-	if r == nil {
-		return c
-	}
-	var known prometheus.AlreadyRegisteredError
-	if errors.As(r.Register(c), &known) {
-		if existing, ok := known.ExistingCollector.(C); ok {
-			return existing
-		}
-	}
-	return c
 }

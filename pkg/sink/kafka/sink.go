@@ -180,6 +180,7 @@ func prepareWith(ctx context.Context, o *options, so sink.Options) (*Sink, *clus
 func (s *Sink) abandon() {
 	s.cancel()
 	s.closeClaimCheck()
+	s.metrics.Close()
 }
 
 // newSink makes a sink without its connections; it lives until ctx ends or Close.
@@ -385,6 +386,7 @@ func (s *Sink) Close() {
 	}
 	s.producer.Close()
 	s.closeClaimCheck()
+	s.metrics.Close()
 }
 
 // endError is why what is left is not delivered: what ended the sink, else err.

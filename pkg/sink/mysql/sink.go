@@ -263,4 +263,5 @@ func (s *Sink) Close() {
 	s.wg.Wait()
 	s.cancel()
 	s.ddl.close()
+	s.metrics.Close()
 }
