@@ -119,6 +119,10 @@ type AvroOptions struct {
 	DecimalHandlingMode        string // precise or string
 	BigintUnsignedHandlingMode string // long or string
 	EnableWatermark            bool
+
+	// OnTrouble, if not nil, hears of every call of the registry that is tried
+	// again, and with nil of every one that was answered.
+	OnTrouble func(err error)
 }
 
 // LargeMessageOptions say what becomes of a row that exceeds the limit.

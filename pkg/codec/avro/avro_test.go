@@ -290,9 +290,16 @@ func TestRegistryTrouble(t *testing.T) {
 	s := startRegistry(t)
 	c, err := newConfluent(s.URL)
 	require.NoError(t, err)
-	c.backoff = time.Millisecond
+	var heard []error
+	c.patience = patience{backoff: time.Millisecond, onTrouble: func(err error) { heard = append(heard, err) }}
 	s.FailNext(3)
 	require.NoError(t, c.check(t.Context()), "status 503 is tried again")
+	require.Len(t, heard, 4)
+	for _, err := range heard[:3] {
+		require.ErrorContains(t, err, "503")
+		require.NotContains(t, err.Error(), "secret")
+	}
+	require.NoError(t, heard[3])
 
 	_, err = c.register(t.Context(), "x", `{"type":"nonsense"}`)
 	require.ErrorIs(t, err, errors.ErrAvroSchemaAPIError)

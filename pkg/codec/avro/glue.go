@@ -36,7 +36,7 @@ type glue struct {
 	name     string // of the registry
 	static   aws.CredentialsProvider
 	client   *http.Client
-	backoff  time.Duration
+	patience patience
 }
 
 func newGlue(o *config.GlueSchemaRegistryConfig) (*glue, error) {
@@ -45,7 +45,7 @@ func newGlue(o *config.GlueSchemaRegistryConfig) (*glue, error) {
 	}
 	g := &glue{
 		endpoint: "https://glue." + o.Region + ".amazonaws.com/", region: o.Region, name: o.RegistryName,
-		client: &http.Client{Timeout: registryTimeout}, backoff: registryBackoff,
+		client: &http.Client{Timeout: registryTimeout}, patience: patience{backoff: registryBackoff},
 	}
 	if o.AccessKey != "" {
 		g.static = credentials.NewStaticCredentialsProvider(o.AccessKey, o.SecretAccessKey, o.Token)
@@ -137,7 +137,7 @@ func (g *glue) call(ctx context.Context, operation string, in, out any) error {
 	if err != nil {
 		return errors.ErrAvroSchemaAPIError.Wrap(err, operation)
 	}
-	answer, status, err := untilAnswered(ctx, g.backoff, func() ([]byte, int, error) { return g.try(ctx, operation, body) })
+	answer, status, err := g.patience.untilAnswered(ctx, func() ([]byte, int, error) { return g.try(ctx, operation, body) })
 	if err != nil {
 		return errors.ErrAvroSchemaAPIError.Wrap(err, operation)
 	}

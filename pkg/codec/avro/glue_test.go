@@ -124,7 +124,7 @@ func TestGlueKeys(t *testing.T) {
 		g, err := newGlue(o)
 		require.NoError(t, err)
 		require.Equal(t, "https://glue."+o.Region+".amazonaws.com/", g.endpoint)
-		g.endpoint, g.backoff = server.URL, time.Millisecond
+		g.endpoint, g.patience.backoff = server.URL, time.Millisecond
 		return g.check(t.Context())
 	}
 	require.NoError(t, check(func(*config.GlueSchemaRegistryConfig) {}))
@@ -155,7 +155,7 @@ func TestGlue(t *testing.T) {
 			RegistryName: name, Region: "eu-west-1", AccessKey: key, SecretAccessKey: "hidden", Token: "token"})
 		require.NoError(t, err)
 		require.Equal(t, "https://glue.eu-west-1.amazonaws.com/", g.endpoint)
-		g.endpoint, g.backoff = server.URL, time.Millisecond
+		g.endpoint, g.patience.backoff = server.URL, time.Millisecond
 		return g
 	}
 	require.ErrorContains(t, open("theirs", "key").check(t.Context()), notFound)

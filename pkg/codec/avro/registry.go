@@ -37,17 +37,33 @@ type checker interface {
 // openRegistry makes the client of the configured registry; it calls nothing.
 func openRegistry(o codec.AvroOptions) (checker, error) {
 	if o.Glue != nil && o.Registry == "" {
-		return newGlue(o.Glue)
+		g, err := newGlue(o.Glue)
+		if err != nil {
+			return nil, err
+		}
+		g.patience.onTrouble = o.OnTrouble
+		return g, nil
 	}
-	return newConfluent(o.Registry.Reveal())
+	c, err := newConfluent(o.Registry.Reveal())
+	if err != nil {
+		return nil, err
+	}
+	c.patience.onTrouble = o.OnTrouble
+	return c, nil
+}
+
+// patience is how a call of a registry is tried again.
+type patience struct {
+	backoff   time.Duration   // before the second try
+	onTrouble func(err error) // see codec.AvroOptions; may be nil
 }
 
 // confluent is the client of a registry with the interface of Confluent's.
 type confluent struct {
-	base    string // without user and password
-	user    *url.Userinfo
-	client  *http.Client
-	backoff time.Duration
+	base     string // without user and password
+	user     *url.Userinfo
+	client   *http.Client
+	patience patience
 }
 
 func newConfluent(address string) (*confluent, error) {
@@ -55,7 +71,7 @@ func newConfluent(address string) (*confluent, error) {
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, errors.ErrAvroSchemaAPIError.New("the address of the schema registry is not an HTTP URL")
 	}
-	c := &confluent{user: u.User, client: &http.Client{Timeout: registryTimeout}, backoff: registryBackoff}
+	c := &confluent{user: u.User, client: &http.Client{Timeout: registryTimeout}, patience: patience{backoff: registryBackoff}}
 	u.User = nil
 	c.base = strings.TrimSuffix(u.String(), "/")
 	return c, nil
@@ -123,7 +139,7 @@ func (c *confluent) schema(ctx context.Context, data []byte) (string, []byte, er
 // call sends a request until it is answered. Answers that blame the request are
 // errors.
 func (c *confluent) call(ctx context.Context, method, path string, body []byte) ([]byte, error) {
-	answer, status, err := untilAnswered(ctx, c.backoff, func() ([]byte, int, error) { return c.try(ctx, method, path, body) })
+	answer, status, err := c.patience.untilAnswered(ctx, func() ([]byte, int, error) { return c.try(ctx, method, path, body) })
 	if err != nil {
 		return nil, errors.ErrAvroSchemaAPIError.Wrap(err, method+" "+c.base+path)
 	}
@@ -136,14 +152,18 @@ func (c *confluent) call(ctx context.Context, method, path string, body []byte) 
 
 // untilAnswered tries a request with growing pauses until the answer has a
 // status below 500, which may be one of failure, or the context ends.
-func untilAnswered(ctx context.Context, pause time.Duration, try func() ([]byte, int, error)) ([]byte, int, error) {
-	for ; ; pause = min(2*pause, maxBackoff) {
+func (p *patience) untilAnswered(ctx context.Context, try func() ([]byte, int, error)) ([]byte, int, error) {
+	for pause := p.backoff; ; pause = min(2*pause, maxBackoff) {
 		answer, status, err := try()
 		switch {
 		case err == nil && status < http.StatusInternalServerError:
+			p.notice(nil)
 			return answer, status, nil
 		case err == nil:
 			err = fmt.Errorf("status %d: %s", status, firstBytes(answer))
+		}
+		if ctx.Err() == nil {
+			p.notice(err)
 		}
 		// Not all clients that lost the registry come back at once.
 		timer := time.NewTimer(pause/2 + rand.N(pause/2+1))
@@ -153,6 +173,12 @@ func untilAnswered(ctx context.Context, pause time.Duration, try func() ([]byte,
 			return nil, 0, err
 		case <-timer.C:
 		}
+	}
+}
+
+func (p *patience) notice(err error) {
+	if p.onTrouble != nil {
+		p.onTrouble(err)
 	}
 }
 

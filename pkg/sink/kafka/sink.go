@@ -12,6 +12,7 @@ import (
 	"hash/maphash"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/semaphore"
@@ -74,6 +75,7 @@ type Sink struct {
 	bootstrap *bootstrapper // nil unless the protocol has such messages
 	control   control
 	failure   atomic.Pointer[error]
+	registry  atomic.Pointer[sink.Status] // what is wrong with the schema registry; nil while it answers
 	// closeClaimCheck closes the storage of large messages.
 	closeClaimCheck func()
 	writers         sync.RWMutex // held for reading by Write
@@ -129,8 +131,13 @@ func (s *Sink) waiting() (tasks, sends int) {
 	return tasks, sends
 }
 
-// Probe tells whether New would succeed. It leaves nothing open, but the
-// default topic exists afterwards.
+// probePatience is how long Probe waits for a schema registry that does not
+// answer.
+const probePatience = 30 * time.Second
+
+// Probe tells whether New would succeed, and whether there is a schema registry
+// where one is needed. It leaves nothing open, but the default topic exists
+// afterwards.
 func Probe(ctx context.Context, o sink.Options) error {
 	s, c, err := prepare(ctx, o)
 	if err != nil {
@@ -138,6 +145,8 @@ func Probe(ctx context.Context, o sink.Options) error {
 	}
 	defer func() { _ = c.Close() }()
 	defer s.abandon()
+	ctx, cancel := context.WithTimeout(ctx, probePatience)
+	defer cancel()
 	_, err = s.newEncoder(ctx)
 	return err
 }
@@ -198,6 +207,7 @@ func newSink(ctx context.Context, o *options, rules *dispatch.Rules, so sink.Opt
 		s.logger.Warn(w)
 	}
 	s.ctx, s.cancel = context.WithCancel(ctx)
+	o.codec.Avro.OnTrouble = s.noteRegistry
 	s.routers.New = func() any { return dispatch.NewRouter(o.zone) }
 	s.newEncoder = func(ctx context.Context) (codec.Encoder, error) { return codecfactory.NewEncoder(ctx, o.codec) }
 	s.workers = make([]*worker, o.encoders)
@@ -366,8 +376,32 @@ func (s *Sink) failUnlessEnded(ctx context.Context, err error) error {
 	return s.fail(err)
 }
 
+// noteRegistry takes what the encoders tell of the schema registry.
+func (s *Sink) noteRegistry(err error) {
+	if err == nil {
+		s.registry.Store(nil)
+		return
+	}
+	since := time.Now()
+	if before := s.registry.Load(); before != nil {
+		since = before.Since
+	}
+	s.registry.Store(&sink.Status{
+		Reason: model.StallSink, Code: errors.ErrAvroSchemaAPIError.Text(),
+		Detail: "the schema registry does not answer: " + err.Error(), Since: since,
+	})
+}
+
 // Status tells what holds messages back.
-func (s *Sink) Status() sink.Status { return s.producer.Status() }
+func (s *Sink) Status() sink.Status {
+	if st := s.producer.Status(); st.Reason != "" {
+		return st
+	}
+	if st := s.registry.Load(); st != nil {
+		return *st
+	}
+	return sink.Status{}
+}
 
 // Close stops the workers, lets requests under way come to their end and
 // waits for all of it. Rows that are not durable by then get Done with an error.

@@ -3,6 +3,8 @@ package kafka
 import (
 	"context"
 	"fmt"
+	"math"
+	"net/url"
 	"sync/atomic"
 	"testing"
 
@@ -15,7 +17,9 @@ import (
 	"github.com/tidemark/tidemark/pkg/config"
 	"github.com/tidemark/tidemark/pkg/errors"
 	"github.com/tidemark/tidemark/pkg/model"
+	"github.com/tidemark/tidemark/pkg/sink"
 	"github.com/tidemark/tidemark/pkg/sink/sinktest"
+	"github.com/tidemark/tidemark/test/registry"
 )
 
 func TestRowsDDLAndWatermarks(t *testing.T) {
@@ -121,6 +125,28 @@ func TestBootstrap(t *testing.T) {
 	require.NoError(t, s.WriteWatermark(t.Context(), 8))
 	got.await(6 + 2 + 4)
 	require.Equal(t, keyless+2, got.withoutKey(), "the schemas sent at the start have no key")
+}
+
+// Rows that wait for a schema registry say so.
+func TestRegistryAway(t *testing.T) {
+	c := newCluster(t, 1, 1)
+	reg := registry.Start(registry.Options{User: "user", Password: "secret"})
+	t.Cleanup(reg.Close)
+	reg.FailNext(math.MaxInt)
+	opened, err := New(t.Context(), sinkOptions(t, c, "protocol=avro&schema-registry="+url.QueryEscape(reg.URL)))
+	require.NoError(t, err)
+	t.Cleanup(opened.Close)
+	u := sinktest.NewTable(t, 7, "CREATE TABLE db.t (id INT PRIMARY KEY)")
+	done := write(t, opened, u.Model, u.Change(5, 0, nil, []any{1}))
+	require.Eventually(t, func() bool { return opened.Status().Reason == model.StallSink }, eventually, tick)
+	st := opened.Status()
+	require.Equal(t, "CDC:ErrAvroSchemaAPIError", st.Code)
+	require.Contains(t, st.Detail, "503")
+	require.NotContains(t, st.Detail, "secret")
+	require.False(t, st.Since.IsZero())
+	reg.FailNext(0)
+	require.NoError(t, acked(t, done))
+	require.Equal(t, sink.Status{}, opened.Status())
 }
 
 // While a schema registry does not answer, the owner's calls end when it wants
