@@ -310,7 +310,7 @@ func (p *Processor) subscribe(s *span, now uint64) {
 	s.state = spanRunning
 	bdr := p.o.Config.BDRMode
 	s.sub = p.o.Changes.Subscribe(changes.Options{
-		Span: s.span, StartTs: s.startTs, FilterLoop: bdr != nil && *bdr, Consumer: s,
+		Span: s.span, StartTs: s.startTs, FilterLoop: bdr != nil && *bdr, Consumer: s, Changefeed: p.o.ID,
 		Admit: func() bool { return p.admit(s) },
 	})
 }

@@ -37,6 +37,9 @@ type Options struct {
 	// FilterLoop leaves out rows that another changefeed has written.
 	FilterLoop bool
 	Consumer   Consumer
+	// Changefeed is whose figures the subscription counts among; zero for one
+	// that is shared.
+	Changefeed model.ChangefeedID
 	// First subscriptions do not queue behind others for the scan of their
 	// history: for the DDL stream, which everything waits for.
 	First bool

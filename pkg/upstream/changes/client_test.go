@@ -313,7 +313,9 @@ func TestIdleStreamsAreClosed(t *testing.T) {
 func TestMetrics(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	c, client := start(t, changestest.Options{}, func(cfg *changes.Config) { cfg.Registerer = registry })
-	_, col := subscribe(t, client, changes.Options{Span: everything, StartTs: c.Now()})
+	_, col := subscribe(t, client, changes.Options{
+		Span: everything, StartTs: c.Now(), Changefeed: model.ChangefeedID{Namespace: "space", ID: "feed"},
+	})
 	put(c, "k1", "v")
 	catchUp(t, c, col)
 	c.Fail("k1", &cdcpb.Error{Congested: &cdcpb.Congested{}})
@@ -333,9 +335,9 @@ func TestMetrics(t *testing.T) {
 	require.EqualValues(t, 1, got["ticdc_kvclient_event_feed_count"])
 	require.EqualValues(t, 1, got["ticdc_kvclient_grpc_stream_count 1"])
 	require.EqualValues(t, 1, got["ticdc_kvclient_event_feed_error_count Congested"])
-	require.Positive(t, got["ticdc_kvclient_pull_event_count kv"])
-	require.Positive(t, got["ticdc_kvclient_pull_event_count resolved"])
-	require.Positive(t, got["ticdc_kvclient_event_size_bytes"])
+	require.Positive(t, got["ticdc_kvclient_pull_event_count feed space kv"])
+	require.Positive(t, got["ticdc_kvclient_pull_event_count feed space resolved"])
+	require.Positive(t, got["ticdc_kvclient_event_size_bytes received"])
 }
 
 func TestSubscribeOutsideOfRun(t *testing.T) {

@@ -4,6 +4,9 @@ import (
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tidemark/tidemark/pkg/model"
+	"github.com/tidemark/tidemark/pkg/series"
 )
 
 // metrics carry the names that TiCDC's dashboards ask for.
@@ -14,8 +17,6 @@ type metrics struct {
 	failures   *prometheus.CounterVec
 	events     *prometheus.CounterVec
 	bytes      prometheus.Histogram
-
-	rows, resolved prometheus.Counter // of events
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -30,13 +31,13 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		failures: prometheus.NewCounterVec(
 			prometheus.CounterOpts(opts("event_feed_error_count", "Registrations that ended, by reason.")), []string{"type"}),
 		events: prometheus.NewCounterVec(
-			prometheus.CounterOpts(opts("pull_event_count", "Rows and resolved-ts received.")), []string{"type"}),
+			prometheus.CounterOpts(opts("pull_event_count", "Rows and resolved-ts received.")), []string{"type", "namespace", "changefeed"}),
 		bytes: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Namespace: "ticdc", Subsystem: "kvclient", Name: "event_size_bytes", Help: "Sizes of the messages received.",
-			Buckets: prometheus.ExponentialBuckets(64, 4, 10),
+			ConstLabels: prometheus.Labels{"type": "received"}, Buckets: prometheus.ExponentialBuckets(64, 4, 10),
 		}),
 	}
-	m.rows, m.resolved = m.events.WithLabelValues("kv"), m.events.WithLabelValues("resolved")
+	m.events = series.Register(r, m.events)
 	if r != nil {
 		for _, c := range m.all() {
 			// A client that was registered before keeps its series.
@@ -56,6 +57,24 @@ func (m *metrics) unregister() {
 	}
 	for _, c := range m.all() {
 		m.registerer.Unregister(c)
+	}
+}
+
+// counts are what a subscription adds to its changefeed's figures.
+type counts struct {
+	rows, resolved prometheus.Counter
+	release        func()
+}
+
+func (m *metrics) counts(id model.ChangefeedID) counts {
+	release := func() {}
+	if id != (model.ChangefeedID{}) {
+		release = series.Hold(m.registerer, id)
+	}
+	return counts{
+		rows:     m.events.WithLabelValues("kv", id.Namespace, id.ID),
+		resolved: m.events.WithLabelValues("resolved", id.Namespace, id.ID),
+		release:  release,
 	}
 }
 

@@ -88,9 +88,9 @@ func (h *receiver) handle(data []byte) error {
 
 // onResolved advances the parts in h.hit, and then each span once.
 func (h *receiver) onResolved(ts uint64) {
-	h.sm.st.c.metrics.resolved.Add(float64(len(h.hit)))
 	rose := h.rose[:0]
 	for _, p := range h.hit {
+		p.sub.counts.resolved.Inc()
 		// The store sends it for all that is registered; it says nothing
 		// before the history is complete.
 		if !p.match.initialized || !p.sub.advance(p, ts) {
@@ -113,7 +113,7 @@ func (h *receiver) onRows(p *part, entries []byte) error {
 	size := int64(len(entries))
 	wasInitialized := p.match.initialized
 	out, n, err := h.match(p, entries)
-	h.sm.st.c.metrics.rows.Add(float64(n))
+	p.sub.counts.rows.Add(float64(n))
 	if errors.Is(err, errWire) {
 		return err
 	}

@@ -14,6 +14,7 @@ type Subscription struct {
 	c       *Client
 	o       Options
 	started time.Time
+	counts  counts
 
 	// ended is set by Close and by a fatal error, and makes everything drop
 	// what belongs to the subscription.
@@ -61,7 +62,7 @@ type part struct {
 func newSubscription(c *Client, o Options) *Subscription {
 	o.Span = bounded(o.Span)
 	now := time.Now()
-	s := &Subscription{c: c, o: o, started: now, advanced: now, resolved: o.StartTs, announced: o.StartTs}
+	s := &Subscription{c: c, o: o, started: now, counts: c.metrics.counts(o.Changefeed), advanced: now, resolved: o.StartTs, announced: o.StartTs}
 	s.frontier.add(&part{sub: s, keys: encodedRange(o.Span), reason: ReasonLookup, since: now}, o.StartTs)
 	return s
 }
@@ -81,6 +82,7 @@ func (s *Subscription) end(err error) {
 	s.calls.Unlock()
 	if first {
 		s.c.forget(s)
+		s.counts.release()
 	}
 }
 
