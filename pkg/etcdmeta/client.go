@@ -1,6 +1,7 @@
 package etcdmeta
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -160,7 +161,8 @@ func (c *Client) putFeed(ctx context.Context, verb string, info *ChangefeedInfo,
 	if err != nil {
 		return fmt.Errorf("encode changefeed info: %w", err)
 	}
-	ops := []clientv3.Op{clientv3.OpPut(c.keys.Info(info.FeedID()), string(value))}
+	key := c.keys.Info(info.FeedID())
+	ops := []clientv3.Op{clientv3.OpPut(key, string(value))}
 	if up != nil {
 		cmp, put, err := c.upstreamWrite(ctx, info.Namespace, up)
 		if err != nil {
@@ -168,14 +170,20 @@ func (c *Client) putFeed(ctx context.Context, verb string, info *ChangefeedInfo,
 		}
 		cmps, ops = append(cmps, cmp), append(ops, put...)
 	}
-	resp, err := c.txn(ctx, cmps, ops)
-	if err != nil {
+	resp, tries, err := c.txnTries(ctx, cmps, ops)
+	if err != nil || resp.Succeeded {
 		return err
 	}
-	if !resp.Succeeded {
-		return errors.ErrMetaOpFailed.New(fmt.Sprintf("%s changefeed %s", verb, info.FeedID()))
+	if tries > 1 { // the first one may have done it, without an answer
+		stored, err := c.get(ctx, key)
+		if err != nil {
+			return err
+		}
+		if len(stored.Kvs) > 0 && bytes.Equal(stored.Kvs[0].Value, value) {
+			return nil
+		}
 	}
-	return nil
+	return errors.ErrMetaOpFailed.New(fmt.Sprintf("%s changefeed %s", verb, info.FeedID()))
 }
 
 // upstreamWrite prepares writing an upstream if it is not stored like this.

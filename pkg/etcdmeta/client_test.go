@@ -2,12 +2,15 @@ package etcdmeta_test
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/goleak"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/tidemark/tidemark/pkg/config"
 	"github.com/tidemark/tidemark/pkg/errors"
@@ -77,6 +80,43 @@ func TestCreateAndUpdate(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, feeds, 1)
 	require.Zero(t, feeds[id].Info.TargetTs)
+}
+
+// unheard is an etcd whose first answers to transactions get lost.
+type unheard struct {
+	clientv3.KV
+	lost int
+}
+
+func (u *unheard) Txn(ctx context.Context) clientv3.Txn { return unheardTxn{u.KV.Txn(ctx), u} }
+
+type unheardTxn struct {
+	clientv3.Txn
+	u *unheard
+}
+
+func (t unheardTxn) If(cmps ...clientv3.Cmp) clientv3.Txn { return unheardTxn{t.Txn.If(cmps...), t.u} }
+func (t unheardTxn) Then(ops ...clientv3.Op) clientv3.Txn { return unheardTxn{t.Txn.Then(ops...), t.u} }
+
+func (t unheardTxn) Commit() (*clientv3.TxnResponse, error) {
+	resp, err := t.Txn.Commit()
+	if t.u.lost--; t.u.lost >= 0 {
+		return nil, status.Error(codes.Unavailable, "error reading from server: EOF")
+	}
+	return resp, err
+}
+
+// What was stored is not called a failure because its answer was lost.
+func TestCreateWithoutAnswer(t *testing.T) {
+	ctx := t.Context()
+	etcd := etcdtest.Start(t)
+	c := etcdmeta.NewClient(etcd, "default")
+	etcd.KV = &unheard{KV: etcd.KV, lost: 1}
+	require.NoError(t, c.CreateFeed(ctx, info("f"), nil))
+	etcd.KV = &unheard{KV: etcd.KV, lost: 1}
+	other := info("f")
+	other.StartTs++
+	require.ErrorIs(t, c.CreateFeed(ctx, other, nil), errors.ErrMetaOpFailed)
 }
 
 // A status that is left of an earlier changefeed of the same id must not be
@@ -165,6 +205,8 @@ func TestFencing(t *testing.T) {
 	require.ErrorIs(t, err, errors.ErrNotOwner)
 	_, err = old.RemoveFeed(ctx, id)
 	require.ErrorIs(t, err, errors.ErrNotOwner)
+	require.ErrorIs(t, old.CheckFence(ctx), errors.ErrNotOwner)
+	require.NoError(t, next.CheckFence(ctx))
 
 	who, err := c.GetOwner(ctx)
 	require.NoError(t, err)
@@ -180,21 +222,66 @@ func TestFencing(t *testing.T) {
 // batches may exceed what one transaction holds.
 func TestWriteStatuses(t *testing.T) {
 	ctx := t.Context()
-	c := etcdmeta.NewClient(etcdtest.Start(t), "default")
+	etcd := etcdtest.Start(t)
+	c := etcdmeta.NewClient(etcd, "default")
 	session, owner := elect(t, c, "c-1")
 	defer session.Close(ctx)
 	var writes []etcdmeta.StatusWrite
+	var infos []clientv3.Op
 	for i := range 300 {
 		id := model.ChangefeedID{Namespace: "ns", ID: string(rune('a'+i%26)) + time.Duration(i).String()}
 		writes = append(writes, etcdmeta.StatusWrite{ID: id, Status: etcdmeta.ChangefeedStatus{CheckpointTs: uint64(i)}})
+		if i != 100 { // which is removed already
+			infos = append(infos, clientv3.OpPut(c.Keys().Info(id), `{}`))
+		}
+	}
+	for batch := range slices.Chunk(infos, 100) {
+		_, err := etcd.Txn(ctx).Then(batch...).Commit()
+		require.NoError(t, err)
 	}
 	writes[200].Rev = 12345
 	revs, err := owner.WriteStatuses(ctx, writes)
 	require.NoError(t, err)
 	require.Len(t, revs, 300)
 	for i, rev := range revs {
-		require.Equal(t, i == 200, rev == 0, "write %d", i)
+		require.Equal(t, i == 100 || i == 200, rev == 0, "write %d", i)
+		writes[i].Rev = rev
 	}
+	revs, err = owner.WriteStatuses(ctx, writes[150:])
+	require.NoError(t, err)
+	for i, rev := range revs {
+		require.NotZero(t, rev, "write %d", 150+i)
+	}
+}
+
+// A status that nothing belongs to is deleted; one of a changefeed is not.
+func TestRemoveOrphan(t *testing.T) {
+	ctx := t.Context()
+	etcd := etcdtest.Start(t)
+	c := etcdmeta.NewClient(etcd, "default")
+	session, owner := elect(t, c, "c-1")
+	defer session.Close(ctx)
+	id := model.DefaultChangefeedID("f")
+	require.NoError(t, owner.RemoveOrphan(ctx, id), "there is none")
+	_, err := etcd.Put(ctx, c.Keys().Status(id), `{"checkpoint-ts":1}`)
+	require.NoError(t, err)
+	require.NoError(t, owner.RemoveOrphan(ctx, id))
+	require.NoError(t, c.CreateFeed(ctx, info("f"), nil), "the id is free")
+	revs, err := owner.WriteStatuses(ctx, []etcdmeta.StatusWrite{{ID: id, Status: etcdmeta.ChangefeedStatus{CheckpointTs: 110}}})
+	require.NoError(t, err)
+	require.NotZero(t, revs[0])
+	require.NoError(t, owner.RemoveOrphan(ctx, id))
+	read, err := c.GetFeed(ctx, id)
+	require.NoError(t, err)
+	require.NotNil(t, read.Status)
+
+	// An info that cannot be read is one.
+	_, err = etcd.Put(ctx, c.Keys().Info(id), `{`)
+	require.NoError(t, err)
+	require.Error(t, owner.RemoveOrphan(ctx, id))
+	resp, err := etcd.Get(ctx, c.Keys().Status(id))
+	require.NoError(t, err)
+	require.Len(t, resp.Kvs, 1)
 }
 
 func TestElectionKeyAndRegistration(t *testing.T) {

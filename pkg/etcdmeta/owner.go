@@ -110,9 +110,12 @@ func (o *OwnerClient) replaceFeed(ctx context.Context, old, feed *Feed) (bool, e
 // StatusWrite is one changefeed's part of a batch.
 type StatusWrite struct {
 	ID     model.ChangefeedID
-	Rev    int64 // revision that the status must have
+	Rev    int64 // revision that the status must have; 0: none yet, but there is an info
 	Status ChangefeedStatus
 }
+
+// maxStatusWrites leaves room for two conditions of each write and the fence.
+const maxStatusWrites = maxTxnOps/2 - 1
 
 // WriteStatuses writes many statuses in as few transactions as the limits
 // allow. Result i is the new revision of write i, 0 when its changefeed's
@@ -121,7 +124,7 @@ type StatusWrite struct {
 func (o *OwnerClient) WriteStatuses(ctx context.Context, writes []StatusWrite) ([]int64, error) {
 	revs := make([]int64, 0, len(writes))
 	for len(writes) > 0 {
-		n := min(len(writes), maxTxnOps-1)
+		n := min(len(writes), maxStatusWrites)
 		got, err := o.writeBatch(ctx, writes[:n])
 		if err != nil {
 			return revs, err
@@ -134,11 +137,14 @@ func (o *OwnerClient) WriteStatuses(ctx context.Context, writes []StatusWrite) (
 
 // writeBatch writes all, or one by one when any of them conflicts.
 func (o *OwnerClient) writeBatch(ctx context.Context, writes []StatusWrite) ([]int64, error) {
-	cmps := make([]clientv3.Cmp, 0, len(writes)+1)
+	cmps := make([]clientv3.Cmp, 0, 2*len(writes)+1)
 	ops := make([]clientv3.Op, 0, len(writes))
 	for _, w := range writes {
 		key := o.keys.Status(w.ID)
 		cmps = append(cmps, modRevision(key, w.Rev))
+		if w.Rev == 0 { // the first one must not outlive a removal
+			cmps = append(cmps, clientv3.Compare(clientv3.CreateRevision(o.keys.Info(w.ID)), ">", 0))
+		}
 		ops = append(ops, statusPut(key, &w.Status))
 	}
 	rev, ok, err := o.commit(ctx, cmps, ops)
@@ -171,6 +177,27 @@ func (o *OwnerClient) RemoveFeed(ctx context.Context, id model.ChangefeedID) (in
 		return 0, err
 	}
 	return rev, o.RemovePositions(ctx, func(k Key) bool { return k.Feed == id })
+}
+
+// RemoveOrphan deletes the status of a changefeed that has no info. It is no
+// error when there is nothing like that.
+func (o *OwnerClient) RemoveOrphan(ctx context.Context, id model.ChangefeedID) error {
+	for range maxConflicts {
+		feed, err := o.readFeed(ctx, id)
+		if err != nil || feed.Info != nil || feed.Status == nil {
+			return err
+		}
+		count, bump, err := o.bumpDeleteCount(ctx)
+		if err != nil {
+			return err
+		}
+		statusKey := o.keys.Status(id)
+		cmps := []clientv3.Cmp{count, absent(o.keys.Info(id)), modRevision(statusKey, feed.StatusRev)}
+		if _, ok, err := o.commit(ctx, cmps, []clientv3.Op{bump, clientv3.OpDelete(statusKey)}); err != nil || ok {
+			return err
+		}
+	}
+	return errors.ErrMetaOpFailed.New("Delete the status of changefeed " + id.String())
 }
 
 // RemovePositions deletes the task positions that match.
@@ -244,14 +271,20 @@ func (o *OwnerClient) commit(ctx context.Context, cmps []clientv3.Cmp, ops []cli
 	if resp.Succeeded {
 		return resp.Header.Revision, true, nil
 	}
+	return 0, false, o.CheckFence(ctx)
+}
+
+// CheckFence fails with ErrNotOwner when the election is lost. It is for what
+// is written elsewhere than here.
+func (o *OwnerClient) CheckFence(ctx context.Context) error {
 	held, err := o.get(ctx, o.fence.Key)
 	if err != nil {
-		return 0, false, err
+		return err
 	}
 	if len(held.Kvs) == 0 || held.Kvs[0].ModRevision != o.fence.Rev {
-		return 0, false, errors.ErrNotOwner.New()
+		return errors.ErrNotOwner.New()
 	}
-	return 0, false, nil
+	return nil
 }
 
 func checkSize(ops []clientv3.Op) error {

@@ -54,9 +54,9 @@ func attempt(ctx context.Context, op func(context.Context) error) error {
 // anyError is for operations that may be repeated whatever happened.
 func anyError(error) bool { return true }
 
-// beforeCommit is for transactions: repeat only when etcd says that it could
-// not have been applied. A repeated compare-and-put would compare with its
-// own result.
+// beforeCommit is for transactions: repeat only when etcd was not there. Where
+// the connection broke it may have been applied nevertheless, so a repeated
+// compare-and-put may have compared with its own result.
 func beforeCommit(err error) bool {
 	var etcdErr rpctypes.EtcdError
 	if stderrors.As(err, &etcdErr) {
@@ -73,14 +73,21 @@ func (c *Client) get(ctx context.Context, key string, opts ...clientv3.OpOption)
 	return resp, err
 }
 
-func (c *Client) txn(ctx context.Context, cmps []clientv3.Cmp, ops []clientv3.Op) (resp *clientv3.TxnResponse, err error) {
+func (c *Client) txn(ctx context.Context, cmps []clientv3.Cmp, ops []clientv3.Op) (*clientv3.TxnResponse, error) {
+	resp, _, err := c.txnTries(ctx, cmps, ops)
+	return resp, err
+}
+
+// txnTries is txn, and tells how often it was tried.
+func (c *Client) txnTries(ctx context.Context, cmps []clientv3.Cmp, ops []clientv3.Op) (resp *clientv3.TxnResponse, tries int, err error) {
 	retryable := beforeCommit
 	if len(cmps) == 0 {
 		retryable = anyError
 	}
 	err = c.retry.do(ctx, retryable, func(ctx context.Context) error {
+		tries++
 		resp, err = c.etcd.Txn(ctx).If(cmps...).Then(ops...).Commit()
 		return err
 	})
-	return resp, err
+	return resp, tries, err
 }
