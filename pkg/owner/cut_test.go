@@ -137,7 +137,7 @@ func TestPiecesGoTogether(t *testing.T) {
 		s.report(conn, &peerpb.FeedReport{Applied: conn.last(), CheckpointTs: 1000})
 	}
 	run := s.term.feed.run
-	s.term.o.Arrange(Arrangement{Kind: ArrangeMove, ID: feedID, Table: 1, Capture: "b"})
+	require.NoError(t, s.term.o.Arrange(Arrangement{Kind: ArrangeMove, ID: feedID, Table: 1, Capture: "b"}))
 	s.turn()
 	require.Len(t, run.arr.moves, 3)
 	ts := s.defineTables(s.tables[1:])

@@ -278,6 +278,8 @@ type fakeCapture struct {
 	stopping bool                              // was asked to take no tables any more
 	unready  bool                              // prepared tables do not become ready
 	clinging bool                              // tables are not let go
+	slow     bool                              // runs that are to stop do not end
+	held     []*peerpb.FeedKey                 // those runs
 	overlap  func(table int64, c *fakeCapture) // sees every table that begins to be delivered
 	// fail makes the next run report this error.
 	fail *peerpb.Failure
@@ -337,7 +339,7 @@ func (c *fakeCapture) apply(o *peerpb.Order) {
 		r.failure, c.fail = c.fail, nil
 	}
 	if r == nil || r.key.Epoch != o.Feed.Epoch {
-		if o.Stop {
+		if o.Stop && len(c.held) == 0 {
 			c.ended = append(c.ended, o.Feed)
 		}
 		return
@@ -360,7 +362,11 @@ func (c *fakeCapture) apply(o *peerpb.Order) {
 	r.applied = max(r.applied, o.Seq)
 	if o.Stop {
 		delete(c.runs, id)
-		c.ended = append(c.ended, o.Feed)
+		if c.slow {
+			c.held = append(c.held, o.Feed)
+		} else {
+			c.ended = append(c.ended, o.Feed)
+		}
 	}
 }
 

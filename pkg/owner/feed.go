@@ -40,6 +40,8 @@ type feed struct {
 	draining map[model.CaptureID]uint64
 	// conns are the captures' streams, as far as the mailbox told of them.
 	conns map[model.CaptureID]Conn
+	// wishes are what users want of the placement and what cannot be judged yet.
+	wishes []Arrangement
 
 	checkpoint uint64
 	resolved   uint64    // 0 while not running
@@ -94,11 +96,7 @@ func (f *feed) loop(ctx context.Context) {
 	defer f.leave()
 	f.timer = time.NewTimer(time.Hour)
 	defer f.timer.Stop()
-	for id, m := range f.o.fleet.snapshot().members {
-		if m.conn != nil {
-			f.conns[id] = m.conn
-		}
-	}
+	f.begin()
 	for !f.removed {
 		f.step(ctx)
 		if f.removed {
@@ -115,6 +113,38 @@ func (f *feed) loop(ctx context.Context) {
 			fn()
 		}
 	}
+}
+
+// begin looks which captures there are. What an earlier changefeed of this id
+// has left on them is told to end once more: its end may have been told before.
+func (f *feed) begin() {
+	members := f.o.fleet.snapshot().members
+	for id, m := range members {
+		if m.conn != nil {
+			f.conns[id] = m.conn
+		}
+	}
+	for id, epoch := range f.draining {
+		if _, ok := members[id]; ok {
+			f.sendStop(f.conns[id], id, epoch)
+		} else {
+			delete(f.draining, id)
+		}
+	}
+}
+
+// succeed waits for the end of an earlier changefeed of this id: what that has
+// sent downstream may still be on its way.
+func (f *feed) succeed(old *grave) {
+	f.draining = old.draining
+	f.closing++
+	f.o.background.Go(func() {
+		select {
+		case <-old.ended:
+		case <-f.o.ctx.Done():
+		}
+		f.post(func() { f.closing-- })
+	})
 }
 
 // leave lets go of the changefeed at the end of the term. The processors go
@@ -159,6 +189,7 @@ func (f *feed) step(ctx context.Context) {
 	switch {
 	case !f.state().Running():
 		f.stopRun()
+		f.wishes = nil
 	case f.run == nil && f.closing == 0:
 		f.run = startRun(ctx, f)
 	}
@@ -365,8 +396,11 @@ func (f *feed) onRecord(ctx context.Context, stored *etcdmeta.Feed) {
 			return
 		}
 		f.logger.Warn("changefeed info is gone, dropping the rest")
-		if err := f.remove(ctx); err != nil {
-			f.logger.Warn("cannot drop what is left of a changefeed", zap.Error(err))
+		for !f.removed && ctx.Err() == nil {
+			if err := f.remove(ctx); err != nil {
+				f.logger.Warn("cannot drop what is left of a changefeed, will try again", zap.Error(err))
+				sleep(ctx, writeRetryPause)
+			}
 		}
 		return
 	}
@@ -435,11 +469,11 @@ func (f *feed) onJob(ctx context.Context, job Job) error {
 	return nil
 }
 
-// onArrange takes a wish about the placement. A changefeed that does not run
-// has none.
+// onArrange takes a wish about the placement; the next step looks at it. A
+// changefeed that does not run has none.
 func (f *feed) onArrange(wish Arrangement) {
-	if f.run != nil {
-		f.run.onArrange(wish)
+	if f.state().Running() {
+		f.wishes = append(f.wishes, wish)
 	}
 }
 
@@ -456,8 +490,8 @@ func (f *feed) remove(ctx context.Context) error {
 		return err
 	}
 	f.removed = true
-	f.o.forget(f, rev)
-	f.o.dropSafePoints(f.id)
+	f.o.dropSafePoints(ctx, f.id) // before the id can be taken again, with safe points of the same names
+	f.o.bury(f, rev)
 	f.logger.Info("changefeed removed")
 	return nil
 }

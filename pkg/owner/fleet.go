@@ -31,6 +31,8 @@ type fleet struct {
 	// tables: by then it has stopped by itself.
 	patience time.Duration
 
+	// mu is held while changefeeds are told of a change, so that each of them
+	// hears of all changes in their order.
 	mu      sync.Mutex
 	members map[model.CaptureID]*member
 	// expected are the captures of the term's begin that have not said yet
@@ -49,6 +51,8 @@ type member struct {
 	// were given to others because of that.
 	cutOffAt time.Time
 	givenUp  bool
+	// draining says that it was asked to take no tables any more.
+	draining bool
 }
 
 // fleetView is an immutable picture of the fleet.
@@ -63,6 +67,7 @@ type memberView struct {
 	conn     Conn               // nil without a stream
 	liveness model.Liveness
 	gone     bool // its key is deleted
+	awaited  bool // it is registered and its stream broke a while ago at most
 }
 
 // takesTables tells whether new tables may be given to the capture.
@@ -92,6 +97,7 @@ func (f *fleet) begin(state *etcdmeta.State, now time.Time) {
 // update follows the registrations.
 func (f *fleet) update(captures map[model.CaptureID]*model.CaptureInfo, now time.Time) {
 	f.mu.Lock()
+	defer f.mu.Unlock()
 	for id, info := range captures {
 		m := f.members[id]
 		if m == nil {
@@ -106,7 +112,6 @@ func (f *fleet) update(captures map[model.CaptureID]*model.CaptureInfo, now time
 		}
 	}
 	f.publish()
-	f.mu.Unlock()
 	f.o.notify(func(feed *feed) { feed.onFleet(nil) })
 }
 
@@ -124,6 +129,7 @@ func (f *fleet) stopped(captures []model.CaptureID) {
 // sweep gives captures up whose grace is over.
 func (f *fleet) sweep(now time.Time) {
 	f.mu.Lock()
+	defer f.mu.Unlock()
 	var lost []model.CaptureID
 	for id, m := range f.members {
 		if !m.goneAt.IsZero() && (m.stopped || now.Sub(m.goneAt) >= f.grace) {
@@ -143,11 +149,9 @@ func (f *fleet) sweep(now time.Time) {
 		}
 	}
 	if len(lost) == 0 {
-		f.mu.Unlock()
 		return
 	}
 	f.publish()
-	f.mu.Unlock()
 	f.o.notify(func(feed *feed) { feed.onFleet(lost) })
 }
 
@@ -157,6 +161,7 @@ func (f *fleet) publish() {
 	versions := map[string]struct{}{}
 	for id, m := range f.members {
 		mv := memberView{info: m.info, liveness: m.liveness, gone: !m.goneAt.IsZero()}
+		mv.awaited = m.info != nil && !mv.gone && m.conn == nil && !m.givenUp
 		if m.conn != nil {
 			mv.conn = m.conn
 		}
@@ -208,10 +213,18 @@ func (v *fleetView) addr(id model.CaptureID) string {
 	return id
 }
 
-// drain asks a capture to take no tables any more. What it has is moved away
-// as soon as it says that it is stopping.
+// drain asks a capture to take no tables any more, now and, unless it says that
+// it has heard of it, whenever it connects. What it has is moved away as soon as
+// it says that it is stopping.
 func (f *fleet) drain(capture model.CaptureID) {
-	if m, ok := f.snapshot().members[capture]; ok && m.conn != nil {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	m := f.members[capture]
+	if m == nil {
+		return
+	}
+	m.draining = true
+	if m.conn != nil {
 		m.conn.Send(&peerpb.Order{Leave: true})
 	}
 }
@@ -228,6 +241,7 @@ func (f *fleet) Detached(c *peer.Conn) { f.detached(c) }
 func (f *fleet) attached(c stream, hello *peerpb.Hello) {
 	id := c.Capture()
 	f.mu.Lock()
+	defer f.mu.Unlock()
 	m := f.members[id]
 	if m == nil { // the stream is faster than the watch
 		m = &member{}
@@ -239,13 +253,15 @@ func (f *fleet) attached(c stream, hello *peerpb.Hello) {
 	m.conn, m.liveness, m.givenUp = c, model.Liveness(hello.Liveness), false
 	delete(f.expected, id)
 	f.publish()
-	f.mu.Unlock()
+	if m.draining && m.liveness == model.LivenessAlive {
+		c.Send(&peerpb.Order{Leave: true})
+	}
 
 	running := map[model.ChangefeedID]*peerpb.FeedReport{}
 	for _, report := range hello.Feeds {
 		running[peer.FeedID(report.Feed)] = report
 	}
-	f.o.notify(func(feed *feed) { feed.onAttached(id, c, running[feed.id]) })
+	f.o.notify(func(feed *feed) { feed.onAttached(f.o.ctx, id, c, running[feed.id]) })
 	for feedID, report := range running {
 		if f.o.find(feedID) == nil {
 			c.Send(&peerpb.Order{Feed: report.Feed, Stop: true})
@@ -256,19 +272,15 @@ func (f *fleet) attached(c stream, hello *peerpb.Hello) {
 func (f *fleet) reported(c stream, report *peerpb.Report) {
 	id := c.Capture()
 	f.mu.Lock()
+	defer f.mu.Unlock()
 	m := f.members[id]
-	stale := m == nil || m.conn != c
-	changed := !stale && m.liveness != model.Liveness(report.Liveness)
-	if changed {
+	if m == nil || m.conn != c {
+		return
+	}
+	if m.liveness != model.Liveness(report.Liveness) {
 		m.liveness = model.Liveness(report.Liveness)
 		f.publish()
-	}
-	f.mu.Unlock()
-	if changed {
 		f.o.notify(func(feed *feed) { feed.onFleet(nil) })
-	}
-	if stale {
-		return
 	}
 	for _, r := range report.Feeds {
 		if feed := f.o.find(peer.FeedID(r.Feed)); feed != nil {
@@ -289,9 +301,9 @@ func onlyProgress(r *peerpb.FeedReport) bool {
 func (f *fleet) detached(c stream) {
 	id := c.Capture()
 	f.mu.Lock()
+	defer f.mu.Unlock()
 	m := f.members[id]
 	if m == nil || m.conn != c {
-		f.mu.Unlock()
 		return
 	}
 	m.conn, m.cutOffAt = nil, f.o.clock()
@@ -300,7 +312,6 @@ func (f *fleet) detached(c stream) {
 		delete(f.members, id)
 	}
 	f.publish()
-	f.mu.Unlock()
 	f.o.notify(func(feed *feed) {
 		feed.onDetached(id)
 		if unregistered {

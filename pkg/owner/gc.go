@@ -2,6 +2,7 @@ package owner
 
 import (
 	"context"
+	stderrors "errors"
 	"math"
 	"sync/atomic"
 	"time"
@@ -19,6 +20,7 @@ const (
 	staleInterval   = time.Second
 	initializingTTL = int64(600) // seconds
 	gcCallTimeout   = 10 * time.Second
+	gcDropTimeout   = 2 * time.Second // somebody waits for the removal
 )
 
 // The services that hold GC for one changefeed while it begins.
@@ -60,6 +62,8 @@ func (k *keeper) run(ctx context.Context) error {
 			next = now.Add(gcInterval)
 			if err := k.update(ctx); err == nil {
 				last = now
+			} else if stderrors.Is(err, errors.ErrNotOwner) {
+				return err
 			} else if ctx.Err() == nil {
 				next = now.Add(staleInterval)
 				k.o.logger.Warn("cannot update the service safe point", zap.Error(err))
@@ -97,6 +101,10 @@ func (k *keeper) update(ctx context.Context) error {
 		}
 		own = now
 	}
+	// PD knows no fence: an owner that was frozen must not set what it knew then.
+	if err := k.o.meta.CheckFence(ctx); err != nil {
+		return err
+	}
 	least, err := k.o.upstream.SetServiceSafePoint(ctx, k.o.gcServiceID, int64(k.o.gcTTL/time.Second), own)
 	if err != nil {
 		return err
@@ -118,9 +126,14 @@ func (k *keeper) checkStale() {
 		if !v.Info.HoldsGC() {
 			continue
 		}
-		if err := stale(f.id, v.checkpoint(), least, own, now, k.o.gcTTL); err != nil {
-			f.post(func() { f.failWith(k.o.ctx, err) })
+		if stale(f.id, v.checkpoint(), least, own, now, k.o.gcTTL) == nil {
+			continue
 		}
+		f.post(func() { // it may be another checkpoint by now
+			if err := stale(f.id, f.stored.CheckpointTs(), least, own, now, k.o.gcTTL); err != nil && f.stored.Info.HoldsGC() {
+				f.failWith(k.o.ctx, err)
+			}
+		})
 	}
 }
 
@@ -147,7 +160,11 @@ func (o *Owner) holdGC(ctx context.Context, id model.ChangefeedID, checkpoint ui
 	if checkpoint < least+1 {
 		return errors.ErrStartTsBeforeGC.New(checkpoint, least)
 	}
-	o.withdraw(o.feedService(serviceCreating, id), o.feedService(serviceResuming, id))
+	o.background.Go(func() {
+		ctx, cancel := context.WithTimeout(o.ctx, gcCallTimeout)
+		defer cancel()
+		o.withdraw(ctx, o.feedService(serviceCreating, id), o.feedService(serviceResuming, id))
+	})
 	return nil
 }
 
@@ -156,22 +173,19 @@ func (o *Owner) feedService(purpose string, id model.ChangefeedID) string {
 }
 
 // dropSafePoints withdraws every safe point of a removed changefeed.
-func (o *Owner) dropSafePoints(id model.ChangefeedID) {
-	o.withdraw(o.feedService(serviceCreating, id), o.feedService(serviceResuming, id), o.feedService(serviceInitializing, id))
+func (o *Owner) dropSafePoints(ctx context.Context, id model.ChangefeedID) {
+	ctx, cancel := context.WithTimeout(ctx, gcDropTimeout)
+	defer cancel()
+	o.withdraw(ctx, o.feedService(serviceCreating, id), o.feedService(serviceResuming, id), o.feedService(serviceInitializing, id))
 }
 
-// withdraw removes safe points in the background. One that stays expires by
-// itself.
-func (o *Owner) withdraw(services ...string) {
-	o.background.Go(func() {
-		for _, service := range services {
-			ctx, cancel := context.WithTimeout(o.ctx, gcCallTimeout)
-			_, err := o.upstream.SetServiceSafePoint(ctx, service, 0, math.MaxUint64)
-			cancel()
-			if err != nil && o.ctx.Err() == nil {
-				o.logger.Warn("cannot withdraw a service safe point, it will expire",
-					zap.String("service", service), zap.Error(err))
-			}
+// withdraw removes safe points. One that stays expires by itself.
+func (o *Owner) withdraw(ctx context.Context, services ...string) {
+	for _, service := range services {
+		_, err := o.upstream.SetServiceSafePoint(ctx, service, 0, math.MaxUint64)
+		if err != nil && o.ctx.Err() == nil {
+			o.logger.Warn("cannot withdraw a service safe point, it will expire",
+				zap.String("service", service), zap.Error(err))
 		}
-	})
+	}
 }

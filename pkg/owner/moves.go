@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
+	"slices"
 	"strconv"
 	"time"
 
@@ -43,9 +44,6 @@ type arrangement struct {
 	// plan are moves that wait for others to end. They are looked at again
 	// before they begin.
 	plan []scheduler.Move
-	// wishes are moves that users want and that wait until it is known what runs
-	// on every capture.
-	wishes []Arrangement
 	// due says that the placement has to be looked at, balance that a user
 	// wants it to be even.
 	due, balance bool
@@ -67,32 +65,44 @@ func (r *run) unsettle() {
 	}
 }
 
-// onArrange takes the wish of a user over.
-func (r *run) onArrange(wish Arrangement) {
-	if wish.Kind == ArrangeRebalance {
-		r.arr.balance, r.arr.due = true, true
-		return
-	}
-	r.arr.wishes = append(r.arr.wishes, wish)
-	r.grant()
-}
-
-// grant begins the moves that users want. A capture that users see as connected
-// may not have been heard here yet, so a wish is not judged before that.
+// grant does what users want. What they are shown is ahead of what is known
+// here: a capture may not have been heard of yet, tables may have no place, the
+// run may just have begun. So a wish is not judged before all that is over.
 func (r *run) grant() {
-	a := &r.arr
-	if len(a.wishes) == 0 || !r.f.heardAll(r.f.o.fleet.snapshot()) {
+	wishes := r.f.wishes
+	fleet := r.f.o.fleet.snapshot()
+	if len(wishes) == 0 || !r.covered() || !r.f.heardAll(fleet) {
 		return
 	}
-	for _, wish := range a.wishes {
-		for _, n := range r.pieces.numbers(wish.Table) {
-			m := scheduler.Move{Table: n, From: r.place.of(n), To: wish.Capture}
-			if r.mayMove(m) {
-				r.begin(m)
-			}
+	r.f.wishes = nil
+	for _, wish := range wishes {
+		switch {
+		case wish.Kind == ArrangeRebalance:
+			r.arr.balance, r.arr.due = true, true
+		case r.undecided(wish, fleet):
+			r.f.wishes = append(r.f.wishes, wish)
+		default:
+			r.grantMove(wish)
 		}
 	}
-	a.wishes = nil
+}
+
+// undecided tells whether one of the captures that a move is about lost its
+// stream a moment ago: it comes back or is given up.
+func (r *run) undecided(wish Arrangement, fleet *fleetView) bool {
+	return fleet.members[wish.Capture].awaited ||
+		slices.ContainsFunc(r.pieces.numbers(wish.Table), func(n int64) bool { return fleet.members[r.place.of(n)].awaited })
+}
+
+func (r *run) grantMove(wish Arrangement) {
+	for _, n := range r.pieces.numbers(wish.Table) {
+		m := scheduler.Move{Table: n, From: r.place.of(n), To: wish.Capture}
+		if r.mayMove(m) {
+			r.begin(m)
+		} else {
+			r.f.logger.Info("move ignored", append(r.pieces.fields(n), zap.String("to", wish.Capture))...)
+		}
+	}
 }
 
 // rearrange begins the moves that the present situation asks for.

@@ -12,7 +12,7 @@ import (
 )
 
 func (c *cluster) move(table int64, to *fakeCapture) {
-	c.owner.Arrange(Arrangement{Kind: ArrangeMove, ID: feedID, Table: table, Capture: to.id})
+	require.NoError(c.t, c.owner.Arrange(Arrangement{Kind: ArrangeMove, ID: feedID, Table: table, Capture: to.id}))
 }
 
 // placed is where the tables are, as readers see it.
@@ -93,9 +93,9 @@ func TestUselessMoves(t *testing.T) {
 		table int64
 		to    model.CaptureID
 	}{{1, "c-a"}, {1, "nobody"}, {7, "c-b"}} {
-		c.owner.Arrange(Arrangement{Kind: ArrangeMove, ID: feedID, Table: m.table, Capture: m.to})
+		require.NoError(t, c.owner.Arrange(Arrangement{Kind: ArrangeMove, ID: feedID, Table: m.table, Capture: m.to}))
 	}
-	c.owner.Arrange(Arrangement{Kind: ArrangeMove, ID: model.DefaultChangefeedID("other"), Table: 1, Capture: "c-b"})
+	require.NoError(t, c.owner.Arrange(Arrangement{Kind: ArrangeMove, ID: model.DefaultChangefeedID("other"), Table: 1, Capture: "c-b"}))
 	c.schema.advance(300)
 	c.waitCheckpoint(300)
 	require.Len(t, a.tables(feedID), 1)
@@ -226,7 +226,7 @@ func TestDrain(t *testing.T) {
 	c.create()
 	c.waitCheckpoint(200)
 	require.Len(t, b.tables(feedID), 50)
-	c.owner.Arrange(Arrangement{Kind: ArrangeDrain, Capture: "c-b"})
+	require.NoError(t, c.owner.Arrange(Arrangement{Kind: ArrangeDrain, Capture: "c-b"}))
 	eventually(t, "all tables are elsewhere", func() bool { return len(a.tables(feedID)) == 100 && c.placed()["c-b"] == 0 })
 	require.Empty(t, b.tables(feedID))
 	c.schema.define(250, tables(120)...)
@@ -249,7 +249,7 @@ func TestBalance(t *testing.T) {
 		guard := newGuard(t, a, b, d)
 		eventually(t, "known", func() bool { return len(c.owner.View().Captures) == 3 && c.owner.View().Captures[2].Connected })
 		if byUser {
-			c.owner.Arrange(Arrangement{Kind: ArrangeRebalance, ID: feedID})
+			require.NoError(t, c.owner.Arrange(Arrangement{Kind: ArrangeRebalance, ID: feedID}))
 		} else {
 			c.schema.advance(210)
 			c.waitCheckpoint(210)

@@ -97,13 +97,11 @@ type Owner struct {
 	loops      sync.WaitGroup
 	background sync.WaitGroup
 
-	mu    sync.Mutex
-	feeds map[model.ChangefeedID]*feed
-	count atomic.Int64 // of feeds
-	// removed holds the revisions at which changefeeds were deleted, until
-	// the watch has seen it: records from before are void.
-	removed map[model.ChangefeedID]int64
-	ready   bool
+	mu     sync.Mutex
+	feeds  map[model.ChangefeedID]*feed
+	count  atomic.Int64 // of feeds
+	graves map[model.ChangefeedID]*grave
+	ready  bool
 
 	// generation rises with every change that readers can see; cached is the
 	// view of cachedAt.
@@ -120,7 +118,7 @@ func New(o Options) *Owner {
 		schemas: o.Schemas, filterDDL: o.FilterDDL, openSink: o.OpenSink,
 		gcServiceID: o.GCServiceID, gcTTL: o.GCTTL, balanceEvery: o.BalanceInterval, clock: o.Clock, random: o.Random,
 		logger: o.Logger, metrics: o.Metrics,
-		feeds: map[model.ChangefeedID]*feed{}, removed: map[model.ChangefeedID]int64{},
+		feeds: map[model.ChangefeedID]*feed{}, graves: map[model.ChangefeedID]*grave{},
 		resign: make(chan struct{}), over: make(chan struct{}),
 	}
 	if own.clock == nil {
@@ -301,16 +299,18 @@ func (o *Owner) checkTerm(state *etcdmeta.State) error {
 // onRecord brings a changed record to its feed, which may be new.
 func (o *Owner) onRecord(id model.ChangefeedID, stored *etcdmeta.Feed) {
 	o.mu.Lock()
-	if deleted, ok := o.removed[id]; ok {
-		if stored != nil && stored.InfoRev < deleted && stored.Info != nil {
-			o.mu.Unlock()
-			return
-		}
-		delete(o.removed, id)
+	old := o.graves[id]
+	if old != nil && stored != nil && stored.Info != nil && stored.InfoRev < old.rev {
+		o.mu.Unlock()
+		return
 	}
 	f := o.feeds[id]
 	if f == nil && stored != nil && stored.Info != nil {
 		f = newFeed(o, stored)
+		if old != nil {
+			f.succeed(old)
+			delete(o.graves, id)
+		}
 		o.feeds[id] = f
 		o.count.Store(int64(len(o.feeds)))
 		o.loops.Go(func() { f.loop(o.ctx) })
@@ -321,6 +321,8 @@ func (o *Owner) onRecord(id model.ChangefeedID, stored *etcdmeta.Feed) {
 	}
 	o.mu.Unlock()
 	switch {
+	case f == nil && stored != nil:
+		o.background.Go(func() { o.removeOrphan(id) })
 	case f == nil:
 	case stored != nil && stored.Info != nil && stored.InfoRev == f.infoRev.Load():
 		f.postNews(func() { f.onRecord(o.ctx, stored) }) // a stored checkpoint, most likely by us
@@ -329,14 +331,36 @@ func (o *Owner) onRecord(id model.ChangefeedID, stored *etcdmeta.Feed) {
 	}
 }
 
-// forget drops a feed that was removed at a revision.
-func (o *Owner) forget(f *feed, rev int64) {
+// grave is what is left of a removed changefeed.
+type grave struct {
+	rev      int64 // of the deletion: records from before are void
+	ended    <-chan struct{}
+	draining map[model.CaptureID]uint64 // as the feed's
+	at       time.Time
+}
+
+// graveTime is how long a grave is kept. By then the watch has seen the
+// deletion, and nothing of the changefeed is on its way downstream.
+const graveTime = 10 * time.Minute
+
+// bury drops a feed that was removed at a revision.
+func (o *Owner) bury(f *feed, rev int64) {
+	now := o.clock()
 	o.mu.Lock()
 	delete(o.feeds, f.id)
 	o.count.Store(int64(len(o.feeds)))
-	o.removed[f.id] = rev
+	maps.DeleteFunc(o.graves, func(_ model.ChangefeedID, g *grave) bool { return now.Sub(g.at) > graveTime })
+	o.graves[f.id] = &grave{rev: rev, ended: f.done, draining: maps.Clone(f.draining), at: now}
 	o.mu.Unlock()
 	o.touch()
+}
+
+// removeOrphan deletes a status without an info, which would keep a changefeed
+// of that id from being created.
+func (o *Owner) removeOrphan(id model.ChangefeedID) {
+	if err := o.meta.RemoveOrphan(o.ctx, id); err != nil && o.ctx.Err() == nil {
+		o.logger.Warn("cannot delete the status of a changefeed that is gone", zap.Stringer("changefeed", id), zap.Error(err))
+	}
 }
 
 func (o *Owner) find(id model.ChangefeedID) *feed {
@@ -406,15 +430,18 @@ func (o *Owner) Submit(ctx context.Context, job Job) error {
 }
 
 // Arrange takes a wish about where tables run and returns at once. A wish that
-// cannot be met is dropped: its changefeed may be gone meanwhile.
-func (o *Owner) Arrange(wish Arrangement) {
+// cannot be met is dropped: its changefeed may be gone meanwhile. The error has
+// the code ErrOwnerNotFound when the term is over.
+func (o *Owner) Arrange(wish Arrangement) error {
+	if o.ctx.Err() != nil {
+		return errors.ErrOwnerNotFound.New()
+	}
 	if wish.Kind == ArrangeDrain {
 		o.fleet.drain(wish.Capture)
-		return
-	}
-	if f := o.find(wish.ID); f != nil {
+	} else if f := o.find(wish.ID); f != nil {
 		f.post(func() { f.onArrange(wish) })
 	}
+	return nil
 }
 
 // Resign asks for the end of the term and does not wait for it. It may be

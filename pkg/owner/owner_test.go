@@ -218,6 +218,53 @@ func TestInfoDeletedByHand(t *testing.T) {
 	eventually(t, "the processor ends", func() bool { return len(a.tables(feedID)) == 0 })
 }
 
+// A status that nothing belongs to would keep its id from being used again.
+func TestLeftoverStatusIsDeleted(t *testing.T) {
+	c := newCluster(t, newFakeSchema(200, table(1, "a")))
+	put := func() {
+		_, err := c.meta.Etcd().Put(t.Context(), c.meta.Keys().Status(feedID), `{"checkpoint-ts":150}`)
+		require.NoError(t, err)
+	}
+	gone := func() bool {
+		state, err := c.meta.Load(t.Context())
+		require.NoError(t, err)
+		return len(state.Feeds) == 0
+	}
+	put()
+	c.startOwner(c.addCapture("c-a"))
+	eventually(t, "gone at the begin of a term", gone)
+	put()
+	eventually(t, "gone later", gone)
+	c.create()
+	c.waitCheckpoint(200)
+}
+
+// A changefeed that gets the id of one that was just removed begins when all of
+// that has ended: what it has under way may be older.
+func TestCreateAfterRemoveWaits(t *testing.T) {
+	c := newCluster(t, newFakeSchema(200, table(1, "a")))
+	a := c.addCapture("c-a")
+	c.startOwner(a)
+	c.create()
+	c.waitCheckpoint(200)
+	a.with(func() { a.slow = true })
+	c.submit(model.AdminRemove, 0)
+	b := c.addCapture("c-b")
+	c.create(func(i *etcdmeta.ChangefeedInfo) { i.Epoch = 8 })
+	f := c.owner.find(feedID)
+	waits := make(chan bool, 1)
+	eventually(t, "it could begin", func() bool {
+		f.post(func() {
+			waits <- f.run != nil && f.run.planner != nil && f.heardAll(c.owner.fleet.snapshot()) && len(f.draining) == 1
+		})
+		return <-waits
+	})
+	require.Empty(t, b.tables(feedID))
+	require.Equal(t, 1, a.starts)
+	a.with(func() { a.slow, a.ended, a.held = false, a.held, nil })
+	c.waitCheckpoint(200)
+}
+
 // A changefeed that was written by hand gets a status, running or not.
 func TestStatusOfStoppedByHand(t *testing.T) {
 	for _, state := range []model.FeedState{model.StateStopped, model.StateFailed} {

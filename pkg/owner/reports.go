@@ -9,7 +9,7 @@ import (
 
 // onAttached takes over what a capture says it is running of this changefeed,
 // nil for nothing.
-func (f *feed) onAttached(capture model.CaptureID, conn Conn, report *peerpb.FeedReport) {
+func (f *feed) onAttached(ctx context.Context, capture model.CaptureID, conn Conn, report *peerpb.FeedReport) {
 	f.conns[capture] = conn
 	if epoch, ok := f.draining[capture]; ok && (report == nil || report.Feed.Epoch != epoch) {
 		delete(f.draining, capture)
@@ -23,6 +23,7 @@ func (f *feed) onAttached(capture model.CaptureID, conn Conn, report *peerpb.Fee
 	_, draining := f.draining[capture]
 	if !draining && f.run != nil && f.run.epoch == report.Feed.Epoch {
 		f.run.onAttached(capture, conn, report)
+		f.onTrouble(ctx, capture, report) // it may have been told by a stream that broke
 		return
 	}
 	if f.run != nil {
@@ -42,6 +43,12 @@ func (f *feed) onReport(ctx context.Context, capture model.CaptureID, report *pe
 		return
 	}
 	f.run.onReport(capture, report)
+	f.onTrouble(ctx, capture, report)
+}
+
+// onTrouble reacts to what went wrong in the present run on a capture. An error
+// that ended it there is told once for each stream.
+func (f *feed) onTrouble(ctx context.Context, capture model.CaptureID, report *peerpb.FeedReport) {
 	if w := report.Warning; w != nil {
 		f.warn(ctx, f.o.fromWire(capture, w))
 	}

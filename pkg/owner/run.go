@@ -274,11 +274,12 @@ func (r *run) calm() bool {
 	return r.settled && r.planner.next == nil && r.delivery == nil && len(r.arr.moves) == 0 && r.barrier == r.planner.done
 }
 
-// finished tells whether everything up to the target-ts is downstream.
+// finished tells whether everything up to the target-ts is downstream, and the
+// downstream knows.
 func (r *run) finished() bool {
 	target := r.info.TargetTs
 	return target != 0 && r.planner != nil && r.f.checkpoint >= target &&
-		r.planner.next == nil && r.planner.done >= target && !r.syncPointDue()
+		r.planner.next == nil && r.planner.done >= target && !r.syncPointDue() && r.toldAll()
 }
 
 // advance computes checkpoint and resolved-ts from what the captures report.

@@ -123,7 +123,7 @@ var simEpoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // simCounts says what happened, so that one can see that it did.
 type simCounts struct {
-	Begins, Pieces, Breaks, Freezes, Kills, Joins, Owners, Moves, Drains, DDLs, Pauses, SyncPoints int
+	Begins, Pieces, Breaks, Freezes, Kills, Joins, Owners, Moves, Drains, DDLs, Pauses, SyncPoints, Failures int
 }
 
 func (c *simCounts) add(o simCounts) {
@@ -139,6 +139,7 @@ func (c *simCounts) add(o simCounts) {
 	c.DDLs += o.DDLs
 	c.Pauses += o.Pauses
 	c.SyncPoints += o.SyncPoints
+	c.Failures += o.Failures
 }
 
 // sim is a cluster with one changefeed.
@@ -285,7 +286,7 @@ func (s *sim) check() {
 		if f.checkpoint > bound {
 			s.fail("the checkpoint is %d, but rows of table %d after %d are not delivered; %s", f.checkpoint, table, bound, s.describe())
 		}
-		if state := f.state(); state != model.StateNormal && state != model.StateStopped {
+		if state := f.state(); state == model.StateFailed || state == model.StateFinished {
 			s.fail("the changefeed is %s", state)
 		}
 	}

@@ -113,6 +113,9 @@ type simWork struct {
 	stopping bool
 	stopAt   time.Time
 	next     []*peerpb.Order
+	// failure is why it ended by itself, which is told once.
+	failure *peerpb.Failure
+	told    bool
 	// running are the spans that deliver. All others change by time: busy.
 	running []*simSpan
 	busy    map[*simSpan]struct{}
@@ -323,6 +326,9 @@ func (c *simCapture) deliver() {
 		}
 		return
 	}
+	if w.failure != nil {
+		return
+	}
 	for span := range w.busy {
 		if !c.s.now.Before(span.at) {
 			c.ripen(span)
@@ -382,8 +388,8 @@ func (c *simCapture) finish() {
 
 func (c *simCapture) feedReport() *peerpb.FeedReport {
 	w := c.work
-	r := &peerpb.FeedReport{Feed: w.key, Applied: w.applied, Removed: w.removed, Prepared: w.readied}
-	w.removed, w.readied = nil, nil
+	r := &peerpb.FeedReport{Feed: w.key, Applied: w.applied, Removed: w.removed, Prepared: w.readied, Error: w.failure}
+	w.removed, w.readied, w.told = nil, nil, true
 	count := func(span *simSpan) {
 		r.Spans++
 		if r.CheckpointTs == 0 || span.checkpoint < r.CheckpointTs {
@@ -407,7 +413,7 @@ func (c *simCapture) report() {
 		return
 	}
 	report := &peerpb.Report{Liveness: int32(c.liveness)}
-	if c.work != nil {
+	if c.work != nil && (c.work.failure == nil || !c.work.told) {
 		report.Feeds = append(report.Feeds, c.feedReport())
 	}
 	for _, key := range c.ended {
@@ -420,7 +426,7 @@ func (c *simCapture) report() {
 // holds tells whether rows of a span may be written here. One that waits for
 // its predecessor of the same capture counts too.
 func (c *simCapture) holds(key simKey) bool {
-	if !c.alive || c.work == nil {
+	if !c.alive || c.work == nil || c.work.failure != nil {
 		return false
 	}
 	for _, other := range c.s.touching(key) {

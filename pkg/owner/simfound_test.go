@@ -1,6 +1,8 @@
 package owner
 
 import (
+	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -118,7 +120,7 @@ func TestMovesOnFromWhereItNeverWas(t *testing.T) {
 	run := s.term.feed.run
 	from := run.place.of(1)
 	to := map[model.CaptureID]model.CaptureID{"a": "b", "b": "a"}[from]
-	s.term.o.Arrange(Arrangement{Kind: ArrangeMove, ID: feedID, Table: 1, Capture: to})
+	require.NoError(t, s.term.o.Arrange(Arrangement{Kind: ArrangeMove, ID: feedID, Table: 1, Capture: to}))
 	s.turn()
 	require.Len(t, run.arr.moves, 1)
 	s.attach(from, 0, 0) // without the table
@@ -174,6 +176,139 @@ func TestNoBarrierBehindAnUnstoredDDL(t *testing.T) {
 	for _, order := range conn.orders {
 		require.LessOrEqual(t, order.BarrierTs, ts)
 	}
+}
+
+// The report of an error was lost with its stream: the next stream begins with it.
+func TestErrorToldOnAttach(t *testing.T) {
+	s := newStage(t, 1, "a")
+	conn := s.attach("a", 0, 0)
+	epoch := s.term.feed.info.Epoch
+	s.term.o.fleet.detached(conn)
+	s.term.o.fleet.attached(&noted{id: "a"}, &peerpb.Hello{CaptureId: "a", Feeds: []*peerpb.FeedReport{{
+		Feed: s.key(), Applied: conn.last(), CheckpointTs: 1000, Held: spansOf([]int64{1}),
+		Error: &peerpb.Failure{Code: "CDC:ErrProcessorUnknown", Message: "the sink broke"},
+	}}})
+	s.turn()
+	require.Equal(t, "the sink broke", s.stored.Info.Error.Message)
+	require.NotEqual(t, epoch, s.term.feed.info.Epoch, "it starts again")
+}
+
+// twoOf is a stage whose only table runs on a and could run on b.
+func twoOf(t *testing.T) (s *stage, a, b *noted) {
+	s = newStage(t, 1, "a", "b")
+	a = s.attach("a", 5, 1000, 1)
+	b = s.attach("b", 0, 0)
+	require.Equal(t, "a", s.term.feed.run.place.of(1))
+	return s, a, b
+}
+
+func (s *stage) wish(t *testing.T, wish Arrangement) {
+	wish.ID = feedID
+	require.NoError(t, s.term.o.Arrange(wish))
+	s.turn()
+}
+
+// A wish to move a table to or from a capture whose stream has just broken
+// waits until that is back, or given up.
+func TestMoveWaitsForStream(t *testing.T) {
+	move := Arrangement{Kind: ArrangeMove, Table: 1, Capture: "b"}
+	t.Run("of the target", func(t *testing.T) {
+		s, _, b := twoOf(t)
+		s.term.o.fleet.detached(b)
+		s.wish(t, move)
+		require.Empty(t, s.term.feed.run.arr.moves)
+		back := s.attach("b", 0, 0)
+		require.Equal(t, map[int64]bool{1: true}, back.added(0))
+	})
+	t.Run("of the source", func(t *testing.T) {
+		s, a, b := twoOf(t)
+		s.term.o.fleet.detached(a)
+		s.wish(t, move)
+		require.Empty(t, b.added(0))
+		s.attach("a", 5, 1000, 1)
+		require.Equal(t, map[int64]bool{1: true}, b.added(0))
+	})
+	t.Run("of one that is given up", func(t *testing.T) {
+		s, _, b := twoOf(t)
+		s.term.o.fleet.detached(b)
+		s.wish(t, move)
+		require.Len(t, s.term.feed.wishes, 1)
+		s.now = s.now.Add(peer.GiveUpAfter(simTTL))
+		s.term.o.fleet.sweep(s.now)
+		s.turn()
+		require.Empty(t, s.term.feed.wishes)
+	})
+}
+
+// What users want is kept while the run is about to begin; not when the
+// changefeed is paused.
+func TestWishesWaitForTheRun(t *testing.T) {
+	s, a, _ := twoOf(t)
+	f := s.term.feed
+	s.wish(t, Arrangement{Kind: ArrangeMove, Table: 1, Capture: "c"})
+	require.Empty(t, f.wishes, "nobody is called so")
+	require.NoError(t, f.onJob(s.term.o.ctx, Job{ID: feedID, Type: model.AdminStop}))
+	s.foreground()
+	s.wish(t, Arrangement{Kind: ArrangeMove, Table: 1, Capture: "b"})
+	require.Empty(t, f.wishes)
+
+	f.closing++ // the earlier run
+	require.NoError(t, f.onJob(s.term.o.ctx, Job{ID: feedID, Type: model.AdminResume}))
+	s.wish(t, Arrangement{Kind: ArrangeMove, Table: 1, Capture: "b"})
+	s.wish(t, Arrangement{Kind: ArrangeRebalance})
+	require.Len(t, f.wishes, 2)
+	f.closing--
+	s.report(a, &peerpb.FeedReport{Feed: peer.FeedKey(feedID, f.draining["a"]), Stopped: true})
+	require.Empty(t, f.wishes)
+	_, moves := f.run.arr.moves[1]
+	require.True(t, moves || f.run.place.of(1) == "b")
+}
+
+// A capture that is to be drained while it is not connected hears of it when it
+// comes back, as does one that did not get the order.
+func TestDrainReachesReturningCapture(t *testing.T) {
+	s, _, b := twoOf(t)
+	s.term.o.fleet.detached(b)
+	s.wish(t, Arrangement{Kind: ArrangeDrain, Capture: "b"})
+	leaves := func(conn *noted) (n int) {
+		for _, order := range conn.orders {
+			if order.Leave {
+				n++
+			}
+		}
+		return n
+	}
+	again := s.attach("b", 0, 0)
+	require.Equal(t, 1, leaves(again))
+	s.term.o.fleet.detached(again)
+	last := &noted{id: "b"}
+	s.term.o.fleet.attached(last, &peerpb.Hello{CaptureId: "b", Liveness: int32(model.LivenessStopping)})
+	require.Zero(t, leaves(last), "it knows")
+}
+
+// unwilling fails to remove a changefeed, so many times.
+type unwilling struct {
+	simRecords
+	failures int
+}
+
+func (r *unwilling) RemoveFeed(context.Context, model.ChangefeedID) (int64, error) {
+	if r.failures--; r.failures >= 0 {
+		return 0, errors.New("etcd does not answer")
+	}
+	return 9, nil
+}
+
+// What is left of a changefeed whose info is gone is removed, even if that
+// fails at first: nothing tells of it again.
+func TestRestIsRemovedInTheEnd(t *testing.T) {
+	s, a, _ := twoOf(t)
+	s.term.o.records = &unwilling{simRecords{s.term}, 1}
+	f := s.term.feed
+	f.onRecord(s.term.o.ctx, nil)
+	require.True(t, f.removed)
+	require.True(t, a.orders[len(a.orders)-1].Stop)
+	require.Nil(t, s.term.o.find(feedID))
 }
 
 // A capture that connects long after it was registered gets its share.

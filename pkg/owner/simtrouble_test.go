@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tidemark/tidemark/pkg/model"
+	"github.com/tidemark/tidemark/pkg/peer/peerpb"
 )
 
 // trouble lets something happen.
@@ -16,7 +17,7 @@ func (s *sim) trouble() {
 	}{
 		{6, s.breakStream}, {2, s.cutOff}, {3, s.freeze}, {2, s.kill}, {3, s.join}, {2, s.changeOwner},
 		{15, s.moveTables}, {3, s.rebalance}, {1, s.drain}, {2, s.leave}, {2, s.createTable}, {2, s.dropTable},
-		{1, s.alterTable}, {1, s.pause},
+		{1, s.alterTable}, {1, s.pause}, {1, s.failRun},
 	}
 	total := 0
 	for _, h := range happenings {
@@ -132,17 +133,20 @@ func (s *sim) moveTables() {
 		if len(s.tables) > 0 {
 			s.counts.Moves++
 			table := s.tables[s.rng.Intn(len(s.tables))].ID
-			s.owner().o.Arrange(Arrangement{Kind: ArrangeMove, ID: feedID, Table: table, Capture: s.anyone().id})
+			s.arrange(Arrangement{Kind: ArrangeMove, ID: feedID, Table: table, Capture: s.anyone().id})
 		}
 	}
 }
 
-func (s *sim) rebalance() { s.owner().o.Arrange(Arrangement{Kind: ArrangeRebalance, ID: feedID}) }
+func (s *sim) rebalance() { s.arrange(Arrangement{Kind: ArrangeRebalance, ID: feedID}) }
+
+// arrange tells the owner a wish; that of an owner whose term is over is lost.
+func (s *sim) arrange(wish Arrangement) { _ = s.owner().o.Arrange(wish) }
 
 func (s *sim) drain() {
 	if undrained := s.living(true); len(undrained) > 2 {
 		s.counts.Drains++
-		s.owner().o.Arrange(Arrangement{Kind: ArrangeDrain, Capture: undrained[s.rng.Intn(len(undrained))].id})
+		s.arrange(Arrangement{Kind: ArrangeDrain, Capture: undrained[s.rng.Intn(len(undrained))].id})
 	}
 }
 
@@ -205,6 +209,21 @@ func (s *sim) defineTables(all []*model.Table) (ts uint64) {
 	s.tables = all
 	s.schema.define(ts, all...)
 	return ts
+}
+
+// failRun ends a capture's run with an error that a retry cures, sometimes just
+// before its stream breaks.
+func (s *sim) failRun() {
+	c := s.anyone()
+	if c.work == nil || c.work.stopping || c.work.failure != nil || c.isFrozen() {
+		return
+	}
+	s.counts.Failures++
+	c.work.failure, c.work.told = &peerpb.Failure{Code: "CDC:ErrProcessorUnknown", Message: "the sink broke"}, false
+	if c.conn != nil && s.rng.Intn(2) == 0 {
+		s.counts.Breaks++
+		c.conn.shatter()
+	}
 }
 
 // pause and the next pause stop the changefeed and let it go on.

@@ -52,7 +52,8 @@ func (r *run) tell() {
 		return
 	}
 	now := r.f.o.clock()
-	if !w.urgent && now.Sub(w.at) < watermarkEvery {
+	last := r.info.TargetTs != 0 && ts >= r.info.TargetTs
+	if !w.urgent && !last && now.Sub(w.at) < watermarkEvery {
 		return
 	}
 	var tables []*model.Table
@@ -65,6 +66,12 @@ func (r *run) tell() {
 		err := r.writeWatermark(ts, moved, tables)
 		r.f.post(func() { r.onTold(err) })
 	})
+}
+
+// toldAll tells whether the downstream knows how far the changefeed is.
+func (r *run) toldAll() bool {
+	w := &r.watermarks
+	return !w.on || !w.sending && w.told >= r.watermark()
 }
 
 // tellWait is how long until a watermark is due; 0 when nothing is to be told.

@@ -55,6 +55,20 @@ func TestWatermarks(t *testing.T) {
 	})
 }
 
+// The target is told before the changefeed is finished: there is nobody to tell
+// it later.
+func TestLastWatermarkIsTheTarget(t *testing.T) {
+	c := newCluster(t, newFakeSchema(200, table(1, "a")))
+	c.startOwner(c.addCapture("c-a"))
+	c.create(toKafka, func(i *etcdmeta.ChangefeedInfo) { i.TargetTs = 210 })
+	eventually(t, "the first watermark", func() bool { return len(c.sink.watermarks()) > 0 })
+	c.schema.advance(300)
+	c.waitState(model.StateFinished)
+	require.Equal(t, uint64(210), c.stored().Status.CheckpointTs)
+	marks := c.sink.watermarks()
+	require.Equal(t, uint64(210), marks[len(marks)-1].ts)
+}
+
 func TestNoWatermarksToDatabases(t *testing.T) {
 	require.False(t, takesWatermarks("mysql://h/"))
 	require.False(t, takesWatermarks("blackhole://"))

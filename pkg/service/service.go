@@ -38,8 +38,9 @@ type Owner interface {
 	// Submit returns when the job was accepted; see owner.Owner.
 	Submit(ctx context.Context, job owner.Job) error
 	// Arrange takes a wish about where tables run and never blocks. A wish
-	// that cannot be met is dropped.
-	Arrange(wish owner.Arrangement)
+	// that cannot be met is dropped; the error is ErrOwnerNotFound when the term
+	// is over.
+	Arrange(wish owner.Arrangement) error
 	// Resign asks for the end of the term and does not wait for it.
 	Resign()
 }

@@ -29,8 +29,7 @@ func (s *Service) arrange(ctx context.Context, wish owner.Arrangement) error {
 	if err != nil {
 		return err
 	}
-	own.Arrange(wish)
-	return nil
+	return own.Arrange(wish)
 }
 
 // Drain asks the owner to take every table off a capture and returns how many
@@ -58,7 +57,9 @@ func (s *Service) Drain(ctx context.Context, capture model.CaptureID) (int, erro
 			return 0, err
 		}
 	}
-	own.Arrange(owner.Arrangement{Kind: owner.ArrangeDrain, Capture: capture})
+	if err := own.Arrange(owner.Arrangement{Kind: owner.ArrangeDrain, Capture: capture}); err != nil {
+		return 0, err
+	}
 	return tablesOn(v, capture), nil
 }
 

@@ -261,10 +261,11 @@ func (o ownerOf) Resign() {
 	o.c.resigned++
 }
 
-func (o ownerOf) Arrange(wish owner.Arrangement) {
+func (o ownerOf) Arrange(wish owner.Arrangement) error {
 	o.c.mu.Lock()
 	defer o.c.mu.Unlock()
 	o.c.wishes = append(o.c.wishes, wish)
+	return nil
 }
 
 func (o ownerOf) Submit(_ context.Context, job owner.Job) error {
