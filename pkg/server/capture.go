@@ -31,6 +31,16 @@ type registration struct {
 	done     chan struct{}
 	// cutOff says that etcd did not answer when the election was given up.
 	cutOff atomic.Bool
+	// lost says that the capture's key is gone, or soon will be.
+	lost atomic.Bool
+}
+
+// fence fails when another capture may have got what this one does.
+func (r *registration) fence() error {
+	if !r.lost.Load() && r.session.Valid() {
+		return nil
+	}
+	return errors.ErrCaptureSuicide.New()
 }
 
 var errSessionLost = stderrors.New("the session with etcd is lost")
@@ -61,6 +71,7 @@ func (s *Server) capture(ctx context.Context) error {
 		s.logger.Warn("cannot announce this capture in the topology", zap.Error(err))
 	}
 	s.current.Store(r)
+	r.agent.SetLiveness(model.Liveness(s.liveness.Load())) // PrepareStop may have missed it
 	s.logger.Info("capture registered", zap.String("capture", id), zap.String("addr", r.info.AdvertiseAddr))
 
 	err = s.work(ctx, r)
@@ -79,7 +90,13 @@ func (s *Server) work(ctx context.Context, r *registration) error {
 	ttl := time.Duration(s.o.Config.CaptureSessionTTL) * time.Second
 	link := peer.NewLink(r.info.ID, r.agent, s.dialPeer, peer.IsolationAfter(ttl), s.logger)
 	group, workCtx := errgroup.WithContext(workCtx)
-	group.Go(func() error { return s.followOwner(workCtx, r, targets) })
+	group.Go(func() error {
+		err := s.followOwner(workCtx, r, targets)
+		if stderrors.Is(err, errors.ErrCaptureSuicide) {
+			s.lose(r)
+		}
+		return err
+	})
 	group.Go(func() error { return link.Run(workCtx, targets) })
 	group.Go(func() error { return s.campaign(workCtx, r) })
 	group.Go(func() error {
@@ -87,9 +104,7 @@ func (s *Server) work(ctx context.Context, r *registration) error {
 		case <-workCtx.Done():
 			return nil
 		case <-r.session.Done():
-			// At once: another capture may get the tables soon.
-			s.current.CompareAndSwap(r, nil)
-			r.agent.Close()
+			s.lose(r)
 			return errSessionLost
 		}
 	})
@@ -104,6 +119,13 @@ func (s *Server) work(ctx context.Context, r *registration) error {
 		return nil
 	})
 	return group.Wait()
+}
+
+// lose ends what the capture does, at once: another one may get its tables soon.
+func (s *Server) lose(r *registration) {
+	r.lost.Store(true)
+	s.current.CompareAndSwap(r, nil)
+	r.agent.Close()
 }
 
 // sessionPause is waited between two attempts to open a session.

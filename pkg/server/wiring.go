@@ -8,7 +8,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tidemark/tidemark/pkg/config"
-	"github.com/tidemark/tidemark/pkg/errors"
 	"github.com/tidemark/tidemark/pkg/etcdmeta"
 	"github.com/tidemark/tidemark/pkg/filter"
 	"github.com/tidemark/tidemark/pkg/filter/rowfilter"
@@ -75,12 +74,7 @@ func (s *Server) openSink(ctx context.Context, r *registration, info *etcdmeta.C
 	if o.SourceID, err = s.upstream.SourceID(ctx); err != nil {
 		return nil, err
 	}
-	o.Fence = func() error {
-		if r.session.Valid() {
-			return nil
-		}
-		return errors.ErrCaptureSuicide.New()
-	}
+	o.Fence = r.fence
 	return factory.New(ctx, o)
 }
 
