@@ -233,6 +233,20 @@ func TestMemoryQuota(t *testing.T) {
 	}
 }
 
+// TestUnfinishedTransactionsCount: what waits for commits is in the figures, and
+// leaves with the run.
+func TestUnfinishedTransactionsCount(t *testing.T) {
+	r := newRig(t)
+	r.open(1)
+	r.add(1, 10)
+	unfinished := r.up.sub(t, 1).o.Unfinished
+	unfinished(1 << 20)
+	require.Equal(t, int64(1<<20), r.engine.Held())
+	require.Contains(t, r.memoryInUse(), "1 of 1024 MiB")
+	unfinished(-1 << 20)
+	require.Zero(t, r.engine.Held())
+}
+
 // TestProcessLimit: changefeeds whose sinks stand still keep no other from
 // going on, and all of them stay within what the process may hold.
 func TestProcessLimit(t *testing.T) {

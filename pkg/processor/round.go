@@ -50,13 +50,6 @@ func (p *Processor) currentLimit() uint64 {
 	return limit
 }
 
-// limitRose tells whether a round would find a greater limit.
-func (p *Processor) limitRose() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.currentLimit() > p.limit
-}
-
 // step takes over what happened to a span since the last round.
 func (p *Processor) step(s *span) {
 	s.marked.Store(false)

@@ -132,46 +132,52 @@ func (p *Processor) releaseLeases() {
 func (p *Processor) loop(ctx context.Context) error {
 	stall := time.NewTimer(p.o.StallAfter)
 	defer stall.Stop()
-	gap := time.NewTimer(0)
+	gap := time.NewTimer(roundGap)
 	defer gap.Stop()
+	var last time.Time // when the last round was
 	watch := schemaWatch{}
 	defer watch.stop()
 	for {
+		look := false
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case err := <-p.failure:
 			return err
 		case <-p.wake:
-		case <-watch.changed:
-			if err := watch.follow(p); err != nil {
-				p.fail(err)
-				continue
-			}
-			if !p.limitRose() { // the owner's barrier will
-				continue
-			}
+		case <-watch.news(p):
 		case <-stall.C:
-			stall.Reset(p.o.StallAfter)
-			if !p.round() && p.stalled() {
-				notify(p.changed)
+			stall.Reset(p.stallWait())
+			look = true
+		}
+		if rest := roundGap - time.Since(last); rest > 0 {
+			gap.Reset(rest)
+			select {
+			case <-gap.C:
+			case <-ctx.Done():
+				return ctx.Err()
 			}
-			continue
 		}
-		select { // the rest of the gap since the last round
-		case <-gap.C:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		gap.Reset(roundGap)
+		last = time.Now()
 		if err := watch.follow(p); err != nil {
 			p.fail(err)
 			continue
 		}
-		if p.round() {
-			stall.Reset(p.o.StallAfter)
+		if !p.round() && look && p.stalled() {
+			notify(p.changed)
 		}
 	}
+}
+
+// stallWait is how long the checkpoint may still stand without a reason, or
+// how long the last reason is good for.
+func (p *Processor) stallWait() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if rest := p.o.StallAfter - p.o.Now().Sub(p.movedAt); rest > 0 {
+		return rest
+	}
+	return p.o.StallAfter
 }
 
 // schemaWatch follows the store of the processor's lease.
@@ -210,6 +216,18 @@ func (w *schemaWatch) follow(p *Processor) error {
 		p.schemaTs = max(p.schemaTs, w.store.ResolvedTs())
 	}
 	return nil
+}
+
+// news signals that the store knows more. It is nil while that would let no row
+// go on: the many changefeeds that only follow the present are held back by the
+// owner's barrier, which rises a moment later, and wake for that alone.
+func (w *schemaWatch) news(p *Processor) <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.schemaTs >= p.barrier {
+		return nil
+	}
+	return w.changed
 }
 
 func (w *schemaWatch) stop() {
@@ -311,7 +329,7 @@ func (p *Processor) subscribe(s *span, now uint64) {
 	bdr := p.o.Config.BDRMode
 	s.sub = p.o.Changes.Subscribe(changes.Options{
 		Span: s.span, StartTs: s.startTs, FilterLoop: bdr != nil && *bdr, Consumer: s, Changefeed: p.o.ID,
-		Admit: func() bool { return p.admit(s) },
+		Admit: func() bool { return p.admit(s) }, Unfinished: p.feed.Unfinished,
 	})
 }
 

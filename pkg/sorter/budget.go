@@ -20,14 +20,15 @@ const scanPatience = 2 * time.Second
 // budget is the memory that all changefeeds of the process share. Without a
 // limit it only counts.
 type budget struct {
-	limit int64 // of both below; 0 is none
+	limit int64 // of the three below; 0 is none
 
-	buffered atomic.Int64 // bytes of rows that could go to disk
-	lent     atomic.Int64 // bytes of batches that were not released
-	peak     atomic.Int64 // the most that both were
-	waiting  atomic.Int64 // who waits for rows to go to disk
-	waits    atomic.Int64 // times that somebody did
-	feeds    atomic.Int64
+	buffered   atomic.Int64 // bytes of rows that could go to disk
+	lent       atomic.Int64 // bytes of batches that were not released
+	unfinished atomic.Int64 // bytes of rows of unfinished transactions
+	peak       atomic.Int64 // the most that all were
+	waiting    atomic.Int64 // who waits for rows to go to disk
+	waits      atomic.Int64 // times that somebody did
+	feeds      atomic.Int64
 	// pressed is set while rows go to disk because scans of who has little wait.
 	pressed atomic.Bool
 
@@ -42,8 +43,12 @@ type budget struct {
 
 func newBudget(limit int64) *budget { return &budget{limit: limit, now: time.Now} }
 
-// forBuffers is what buffered must not exceed, in bytes.
-func (b *budget) forBuffers() int64 { return b.limit - b.limit/lendPart }
+// forBuffers is what buffered must not exceed, in bytes. Unfinished transactions
+// take from it what they need, but for a quarter: their rows can go nowhere.
+func (b *budget) forBuffers() int64 {
+	most := b.limit - b.limit/lendPart
+	return max(most-b.unfinished.Load(), most/4)
+}
 
 // high is from where on rows go to disk.
 func (b *budget) high() int64 { return b.forBuffers() / 4 * 3 }
@@ -73,7 +78,7 @@ func (b *budget) excess() int64 {
 	return buffered
 }
 
-func (b *budget) held() int64 { return b.buffered.Load() + b.lent.Load() }
+func (b *budget) held() int64 { return b.buffered.Load() + b.lent.Load() + b.unfinished.Load() }
 
 // share is what each changefeed may have lent out or, of the rest, buffered
 // when memory is short.
@@ -104,6 +109,11 @@ func (b *budget) force(n int64) {
 
 func (b *budget) lend(n int64) {
 	b.lent.Add(n)
+	b.risen()
+}
+
+func (b *budget) await(n int64) {
+	b.unfinished.Add(n)
 	b.risen()
 }
 

@@ -37,6 +37,30 @@ func TestBudget(t *testing.T) {
 	require.True(t, ok)
 }
 
+// What unfinished transactions hold is not there for others, but for a quarter,
+// so that their rows, too, find room when they come.
+func TestUnfinishedTransactions(t *testing.T) {
+	e := openEngine(t, 100)
+	f := e.NewFeed(1000)
+	defer f.Close()
+	b := e.budget
+	f.Unfinished(40)
+	require.Equal(t, int64(40), f.Held())
+	require.Equal(t, int64(40), e.Held())
+	require.Equal(t, int64(35), b.forBuffers())
+	_, ok := f.BeginScan(20)
+	require.True(t, ok)
+	f.Unfinished(20)
+	_, ok = f.BeginScan(5)
+	require.False(t, ok, "another scan waits")
+	f.Unfinished(1000)
+	require.Equal(t, int64(18), b.forBuffers())
+	require.Equal(t, int64(1060), b.peak.Load())
+	f.Unfinished(-1060)
+	require.Equal(t, int64(75), b.forBuffers())
+	require.Zero(t, f.Held())
+}
+
 func TestBeginScan(t *testing.T) {
 	now := time.Unix(1000, 0)
 	b := newBudget(160) // 120 for buffers, 90 before rows go to disk

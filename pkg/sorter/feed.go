@@ -16,8 +16,9 @@ type Feed struct {
 	engine *Engine
 	quota  int64
 
-	buffered atomic.Int64 // bytes of rows that could be spilled
-	lent     atomic.Int64 // bytes of batches that were not released
+	buffered   atomic.Int64 // bytes of rows that could be spilled
+	lent       atomic.Int64 // bytes of batches that were not released
+	unfinished atomic.Int64 // bytes that Unfinished was told of
 
 	failed atomic.Pointer[error]
 	closed atomic.Bool
@@ -44,9 +45,20 @@ func (f *Feed) forget(s *Span) {
 	f.mu.Unlock()
 }
 
-// Held is the memory, in bytes, that counts against the quota: buffered rows
-// and batches that were not released.
-func (f *Feed) Held() int64 { return f.buffered.Load() + f.lent.Load() }
+// Held is the memory, in bytes, that counts against the quota: buffered rows,
+// batches that were not released, and what Unfinished was told of.
+func (f *Feed) Held() int64 { return f.buffered.Load() + f.lent.Load() + f.unfinished.Load() }
+
+// Unfinished counts delta bytes more, or fewer, of rows that are on their way
+// to the feed but for the end of their transactions. They wait elsewhere and
+// never for memory, so that others have to leave it to them.
+func (f *Feed) Unfinished(delta int64) {
+	f.unfinished.Add(delta)
+	f.engine.budget.await(delta)
+	if delta < 0 {
+		f.engine.relief.signal()
+	}
+}
 
 // Lent is the part of Held that is in batches which were not released.
 func (f *Feed) Lent() int64 { return f.lent.Load() }

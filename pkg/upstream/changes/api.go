@@ -51,6 +51,11 @@ type Options struct {
 	// done. What reaches back less than a few seconds is not asked about, and
 	// nothing is after Close.
 	Admit func() bool
+	// Unfinished, when set, is told by how many bytes the rows that wait here
+	// for the end of their transactions have become more, or fewer. It must not
+	// block, nor call the subscription; Close takes back what is left. Nothing
+	// else holds these rows up: their commit could then never come.
+	Unfinished func(delta int64)
 }
 
 // Status says how far a subscription is and what it waits for.

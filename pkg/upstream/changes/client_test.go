@@ -458,6 +458,31 @@ func TestStaleLocks(t *testing.T) {
 	eventually(t, func() bool { c.Resolve(); return s.Status().Reason == changes.ReasonLive }, "live again")
 }
 
+func TestUnfinishedTransactionsAreCounted(t *testing.T) {
+	c, client := start(t, changestest.Options{}, nil)
+	var waiting atomic.Int64
+	s, col := subscribe(t, client, changes.Options{Span: everything, StartTs: c.Now(),
+		Unfinished: func(delta int64) { waiting.Add(delta) }})
+	catchUp(t, c, col)
+	require.Zero(t, waiting.Load())
+	large := string(make([]byte, 100<<10))
+	first, second := c.Begin("k1", large), c.Begin("k2", large)
+	both := func() bool { n := waiting.Load(); return n > 200<<10 && n < 300<<10 }
+	eventually(t, both, "both wait")
+	c.Cut(1)
+	id := put(c, "k3", "after the cut")
+	eventually(t, func() bool { return col.has(id) }, "registered again")
+	eventually(t, both, "they wait again")
+	first.Commit()
+	eventually(t, func() bool { n := waiting.Load(); return n > 100<<10 && n < 200<<10 }, "one waits")
+	second.Rollback()
+	eventually(t, func() bool { return waiting.Load() == 0 }, "none waits")
+	c.Begin("k4", large)
+	eventually(t, func() bool { return waiting.Load() > 100<<10 }, "another one")
+	s.Close()
+	require.Zero(t, waiting.Load())
+}
+
 func TestEveryOutageIsToldOnce(t *testing.T) {
 	core, logs := observer.New(zap.WarnLevel)
 	c, client := start(t, changestest.Options{}, func(cfg *changes.Config) { cfg.Logger = zap.New(core) })

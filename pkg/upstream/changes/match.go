@@ -17,7 +17,8 @@ type matcher struct {
 	startTs     uint64
 	initialized bool
 	prewrites   map[txnKey]wireRow
-	most        int // largest size of prewrites since it was made
+	most        int   // largest size of prewrites since it was made
+	held        int64 // bytes of all rows that are kept here
 	// Until the scan of history ends, a commit without its prewrite may belong
 	// to a row that the scan has sent or will send: it waits here.
 	commits   []wireRow
@@ -27,6 +28,12 @@ type matcher struct {
 // shrinkFrom is the size from which an emptied map of prewrites is dropped: a
 // map keeps the memory of its largest moment.
 const shrinkFrom = 1024
+
+// keptRow is what a row that is kept takes beside its part of the message, in
+// bytes: a place in the map, which is never full.
+const keptRow = 160
+
+func cost(r *wireRow) int64 { return int64(len(r.rec)) + keptRow }
 
 // txnKey names a row of a transaction. The key's bytes belong to the row that
 // is kept beside it, so no copy is made.
@@ -62,6 +69,7 @@ func (m *matcher) apply(r *wireRow, out []model.RawChange) ([]model.RawChange, e
 			m.forget(keyOf(r))
 		} else {
 			m.rollbacks = append(m.rollbacks, *r)
+			m.held += cost(r)
 		}
 		return out, nil
 	case rowInitialized:
@@ -113,13 +121,23 @@ func (m *matcher) prewrite(r *wireRow) {
 		}
 		// The map would keep the first key's bytes alive with the new value.
 		delete(m.prewrites, k)
+		m.held -= cost(&old)
 	}
 	m.prewrites[k] = *r
+	m.held += cost(r)
 	m.most = max(m.most, len(m.prewrites))
 }
 
 func (m *matcher) forget(k txnKey) {
+	if p, ok := m.prewrites[k]; ok {
+		m.take(k, &p)
+	}
+}
+
+// take ends the wait of a prewrite that is there.
+func (m *matcher) take(k txnKey, p *wireRow) {
 	delete(m.prewrites, k)
+	m.held -= cost(p)
 	if len(m.prewrites) == 0 && m.most >= shrinkFrom {
 		m.prewrites, m.most = nil, 0
 	}
@@ -131,12 +149,13 @@ func (m *matcher) commit(r *wireRow, out []model.RawChange) ([]model.RawChange, 
 	// A value-less or early generation may still be completed by the scan.
 	if !m.initialized && (!ok || p.valueLen == 0 || p.generation != 0) {
 		m.commits = append(m.commits, *r)
+		m.held += cost(r)
 		return out, nil
 	}
 	if !ok {
 		return out, notMatched(r, r.commitTs, "")
 	}
-	m.forget(k)
+	m.take(k, &p)
 	return m.emit(&p, r.commitTs, out)
 }
 
@@ -146,12 +165,13 @@ func (m *matcher) initialize(out []model.RawChange) ([]model.RawChange, error) {
 	m.initialized = true
 	for i := range m.commits {
 		c := &m.commits[i]
+		m.held -= cost(c)
 		k := keyOf(c)
 		p, ok := m.prewrites[k]
 		if !ok {
 			continue
 		}
-		m.forget(k)
+		m.take(k, &p)
 		if p.op == opPut && p.valueLen == 0 {
 			continue // only a renewal of its lock was seen: the scan had the row
 		}
@@ -161,6 +181,7 @@ func (m *matcher) initialize(out []model.RawChange) ([]model.RawChange, error) {
 		}
 	}
 	for i := range m.rollbacks {
+		m.held -= cost(&m.rollbacks[i])
 		m.forget(keyOf(&m.rollbacks[i]))
 	}
 	m.commits, m.rollbacks = nil, nil

@@ -183,8 +183,42 @@ func TestMatch(t *testing.T) {
 			require.Equal(t, tc.want, got)
 			require.Empty(t, m.commits)
 			require.Empty(t, m.rollbacks)
+			require.Equal(t, keptBy(&m), m.held)
 		})
 	}
+}
+
+// keptBy is what the rows that the matcher keeps cost.
+func keptBy(m *matcher) (bytes int64) {
+	for _, r := range m.prewrites {
+		bytes += cost(&r)
+	}
+	for _, rows := range [][]wireRow{m.commits, m.rollbacks} {
+		for i := range rows {
+			bytes += cost(&rows[i])
+		}
+	}
+	return bytes
+}
+
+func TestMatchCountsWhatItKeeps(t *testing.T) {
+	var m matcher
+	for _, r := range []wireRow{
+		prewrite(1, "a", "value", "old"), prewrite(1, "a", "longer value", "old"), renewal(prewrite(1, "a", "", "")),
+		prewrite(2, "b", "", "old"), commit(2, 3, "b"), rollback(4, "c"), prewrite(4, "c", "v", ""), commit(5, 6, "d"),
+		initialized(),
+		prewrite(7, "e", "v", ""), rollback(7, "e"), rollback(8, "f"), prewrite(9, "g", "v", ""),
+	} {
+		_, err := m.apply(&r, nil)
+		require.NoError(t, err)
+		require.Equal(t, keptBy(&m), m.held)
+	}
+	require.Len(t, m.prewrites, 2)
+	for _, r := range []wireRow{commit(1, 10, "a"), commit(9, 11, "g")} {
+		_, err := m.apply(&r, nil)
+		require.NoError(t, err)
+	}
+	require.Zero(t, m.held)
 }
 
 func TestMatchGivesMemoryOfLargeTransactionsBack(t *testing.T) {

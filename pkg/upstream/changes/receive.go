@@ -129,6 +129,7 @@ func (h *receiver) onRows(p *part, entries []byte) error {
 	}
 	clear(out)
 	h.rows = out[:0]
+	p.tell()
 	if wasInitialized {
 		return nil
 	}
@@ -246,8 +247,12 @@ func errorType(e *cdcpb.Error) string {
 	}
 }
 
-// settled forgets earlier failures of a part that was live for a while.
+// settled ends a registration: rows that wait for their commit come again with
+// the next one. Earlier failures of a part that was live for a while are
+// forgotten.
 func (p *part) settled() {
+	p.match = matcher{}
+	p.tell()
 	if !p.liveSince.IsZero() && time.Since(p.liveSince) > settledAfter {
 		p.attempts = 0
 	}

@@ -23,7 +23,8 @@ type Subscription struct {
 	calls sync.RWMutex
 	// announcing makes OnResolved calls one at a time.
 	announcing sync.Mutex
-	announced  uint64 // guarded by announcing
+	announced  uint64       // guarded by announcing
+	unfinished atomic.Int64 // what Options.Unfinished was told in all
 
 	mu       sync.Mutex
 	frontier frontier
@@ -56,6 +57,7 @@ type part struct {
 	attempts  int // failures in a row
 	liveSince time.Time
 	match     matcher
+	told      int64 // of match.held, to the owner
 	scan      scan
 }
 
@@ -76,6 +78,9 @@ func (s *Subscription) Close() { s.end(nil) }
 func (s *Subscription) end(err error) {
 	first := !s.ended.Swap(true)
 	s.calls.Lock()
+	if rest := s.unfinished.Swap(0); rest != 0 {
+		s.o.Unfinished(-rest)
+	}
 	if first && err != nil {
 		s.o.Consumer.OnError(err)
 	}
@@ -111,6 +116,29 @@ func (s *Subscription) deliver(rows []model.RawChange) {
 	defer s.calls.RUnlock()
 	if !s.ended.Load() {
 		s.o.Consumer.OnRows(rows)
+	}
+}
+
+// tellStep is by how many bytes the rows that wait in a part must have changed
+// for the owner to be told: those of small transactions come and go too fast.
+const tellStep = 4 << 10
+
+// tell passes on what rows wait for the end of their transactions.
+func (p *part) tell() {
+	delta := p.match.held - p.told
+	if delta == 0 || -tellStep < delta && delta < tellStep && p.match.held > 0 {
+		return
+	}
+	p.told += delta
+	s := p.sub
+	if s.o.Unfinished == nil {
+		return
+	}
+	s.calls.RLock()
+	defer s.calls.RUnlock()
+	if !s.ended.Load() {
+		s.unfinished.Add(delta)
+		s.o.Unfinished(delta)
 	}
 }
 
