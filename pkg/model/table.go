@@ -41,7 +41,8 @@ type Index struct {
 	Name    string
 	Primary bool
 	// Columns are positions in Table.Columns, in index order. An index with a
-	// virtual column is left out of Table.Indexes, since its key is not in rows.
+	// virtual column is left out of Table.Indexes, since its key is not in rows,
+	// and so is a partial one, which tells no two rows apart outside of its condition.
 	Columns []int
 	// PrefixLengths are the index prefix lengths per column, -1 for the whole.
 	PrefixLengths []int
@@ -61,7 +62,8 @@ type Table struct {
 	Version uint64
 
 	Columns []Column
-	// Indexes are the primary and unique indexes without virtual columns.
+	// Indexes are the primary and unique indexes that hold every row,
+	// without virtual columns.
 	Indexes []Index
 	// HandleKey are the positions in Columns of the key that identifies a
 	// row downstream: primary key, else the NOT NULL unique index with the

@@ -262,6 +262,8 @@ func TestNewTable(t *testing.T) {
 		}
 		notPublic := index(1, "p", false, true, 0)
 		notPublic.State = timodel.StateWriteOnly
+		partial := index(1, "u", true, false, 0)
+		partial.ConditionExprString = "`b` = 0"
 		for name, tc := range map[string]struct {
 			indexes []*timodel.IndexInfo
 			want    []int
@@ -271,6 +273,8 @@ func TestNewTable(t *testing.T) {
 			"fewest columns":   {[]*timodel.IndexInfo{index(1, "u", true, false, 0, 1), index(2, "v", true, false, 2)}, []int{2}},
 			"smallest id":      {[]*timodel.IndexInfo{index(3, "u", true, false, 0), index(2, "v", true, false, 2)}, []int{2}},
 			"not public":       {[]*timodel.IndexInfo{notPublic}, nil},
+			"partial":          {[]*timodel.IndexInfo{partial}, nil},
+			"partial and not":  {[]*timodel.IndexInfo{partial, index(2, "v", true, false, 1, 2)}, []int{1, 2}},
 			"not unique":       {[]*timodel.IndexInfo{index(1, "i", false, false, 0)}, nil},
 			"common handle":    {[]*timodel.IndexInfo{index(1, "primary", true, true, 2, 0)}, []int{2, 0}},
 			"unique and plain": {[]*timodel.IndexInfo{index(1, "i", false, false, 0), index(2, "u", true, false, 1)}, []int{1}},

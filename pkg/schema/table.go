@@ -90,9 +90,13 @@ func addIndexes(t *model.Table, position map[int]int) {
 	}
 }
 
-// newIndex is false for an index with a column that rows do not hold.
+// newIndex is false for an index with a column that rows do not hold, and for
+// a partial one: rows outside of its condition may have any values.
 func newIndex(t *model.Table, x *timodel.IndexInfo, position map[int]int) (model.Index, bool) {
 	index := model.Index{ID: x.ID, Name: x.Name.O, Primary: x.Primary, NotNull: true}
+	if x.HasCondition() {
+		return index, false
+	}
 	for _, c := range x.Columns {
 		i, ok := position[c.Offset]
 		if !ok {

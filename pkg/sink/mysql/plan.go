@@ -199,8 +199,9 @@ func prefixed(t *model.Table) bool {
 	return false
 }
 
-// untrackedUnique tells whether the table has a unique key over a virtual
-// column or an expression, whose values are not in the rows.
+// untrackedUnique tells whether the table has a unique key that is not among
+// its indexes: over a virtual column or an expression, whose values are not in
+// the rows, or over a part of the rows.
 func untrackedUnique(t *model.Table) bool {
 	if t.Info == nil {
 		return false
