@@ -66,12 +66,15 @@ func (e *ddlExecutor) execute(ctx context.Context, ev *model.DDLEvent) error {
 	return e.runOnce(ctx, ev, query)
 }
 
-// run executes a statement and retries it. After a try whose outcome is not
-// known, executed, where it is given, is asked before the next one; an error
-// of it counts as a failed try.
-func (e *ddlExecutor) run(ctx context.Context, ev *model.DDLEvent, query string, executed func(context.Context) (bool, error)) error {
+// outcome tells whether a statement has been executed that must not be executed
+// twice. An error means that it cannot be told now.
+type outcome func(context.Context) (bool, error)
+
+// run executes a statement and retries it. With unsure, or after a try whose
+// outcome is not known, executed, where it is given, is asked before the next
+// one; an error of it counts as a failed try.
+func (e *ddlExecutor) run(ctx context.Context, ev *model.DDLEvent, query string, executed outcome, unsure bool) error {
 	defer e.trouble.Store(nil)
-	unsure := false
 	start := time.Now()
 	log := e.logger.With(zap.Uint64("commitTs", ev.CommitTs), zap.Int64("jobID", ev.JobID), zap.String("query", query))
 	for try := 1; ; try++ {
@@ -84,6 +87,9 @@ func (e *ddlExecutor) run(ctx context.Context, ev *model.DDLEvent, query string,
 			unsure = unsure || executed != nil && outcomeUnknown(err)
 		}
 		switch {
+		case done:
+			log.Info("DDL had been executed before")
+			return nil
 		case err == nil:
 			e.metrics.executed(ev.Type.String(), time.Since(start))
 			log.Info("DDL executed", zap.Duration("took", time.Since(start)))

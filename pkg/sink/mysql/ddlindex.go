@@ -49,7 +49,7 @@ func (e *ddlExecutor) addIndex(ctx context.Context, ev *model.DDLEvent, query st
 		defer e.indexes.wg.Done()
 		defer close(returned)
 		// It outlives the call: it ends with the sink.
-		err := e.run(e.ctx, ev, query, nil)
+		err := e.run(e.ctx, ev, query, nil, false)
 		if err != nil && e.ctx.Err() == nil {
 			e.logger.Error("an index could not be added downstream", zap.String("query", query), zap.Error(err))
 		}

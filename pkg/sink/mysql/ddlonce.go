@@ -34,19 +34,23 @@ const (
 func (e *ddlExecutor) runOnce(ctx context.Context, ev *model.DDLEvent, query string) error {
 	exchange := ev.Type == timodel.ActionExchangeTablePartition
 	if !exchange && ev.Type != timodel.ActionRenameTable {
-		return e.run(ctx, ev, query, nil)
+		return e.run(ctx, ev, query, nil, false)
 	}
-	if e.executed(ctx, ev) {
+	seq, state, known := e.recall(ctx, ev)
+	if known && (seq > ev.Seq || seq == ev.Seq && state == "") {
 		e.logger.Info("DDL had been executed before", zap.Uint64("commitTs", ev.CommitTs), zap.String("query", query))
 		return nil
 	}
-	var executed func(context.Context) (bool, error)
+	var executed outcome
+	begun := known && seq == ev.Seq
 	if exchange {
-		before := e.identity(ctx, ev)
-		e.remember(ctx, ev, before)
-		executed = func(ctx context.Context) (bool, error) { return e.exchanged(ctx, ev, query, before) }
+		if !begun {
+			state = e.identity(ctx, ev)
+			e.remember(ctx, ev, state)
+		}
+		executed = func(ctx context.Context) (bool, error) { return e.exchanged(ctx, ev, query, state) }
 	}
-	if err := e.run(ctx, ev, query, executed); err != nil {
+	if err := e.run(ctx, ev, query, executed, exchange && begun); err != nil {
 		return err
 	}
 	// A single rename, or the first of several, finds no table the second time.
@@ -56,22 +60,14 @@ func (e *ddlExecutor) runOnce(ctx context.Context, ev *model.DDLEvent, query str
 	return nil
 }
 
-// executed tells whether the event is what the downstream remembers, or one
-// before it.
-func (e *ddlExecutor) executed(ctx context.Context, ev *model.DDLEvent) bool {
+// recall reads what the downstream remembers of the job of an event: its last
+// statement and, if that was only begun, what it was going to change. known is
+// false when it remembers another job.
+func (e *ddlExecutor) recall(ctx context.Context, ev *model.DDLEvent) (seq int, state string, known bool) {
 	var ts uint64
-	var seq int
-	var state string
 	row := e.db.QueryRowContext(ctx, lastDDLRead, e.settings.changefeed)
-	if err := row.Scan(&ts, &seq, &state); err != nil || ts != ev.CommitTs {
-		return false
-	}
-	if seq != ev.Seq || state == "" {
-		return seq >= ev.Seq
-	}
-	// It was begun. The table behind the name tells how it ended.
-	now := e.identity(ctx, ev)
-	return state != stateUnknown && now != stateUnknown && now != state
+	err := row.Scan(&ts, &seq, &state)
+	return seq, state, err == nil && ts == ev.CommitTs
 }
 
 // remember stores the event as the last one. The statement goes on when that
@@ -96,7 +92,7 @@ func (e *ddlExecutor) remember(ctx context.Context, ev *model.DDLEvent, state st
 	}
 }
 
-// exchanged tells whether an exchange whose answer was lost has been executed:
+// exchanged tells whether an exchange that was begun has been executed:
 // the table is another one than before. It waits until the server has come to
 // an end with the statement, which it may go on with after the connection was
 // cut. An error means that it cannot be told now.

@@ -141,3 +141,38 @@ func TestExchangeAnswerLost(t *testing.T) {
 		})
 	}
 }
+
+// TestExchangeUnderWay: the sink before was lost while the server exchanged a
+// partition for it, and the server has not come to the end of that.
+func TestExchangeUnderWay(t *testing.T) {
+	addr, db := downstream(t, "underway")
+	execAll(t, db, "CREATE TABLE underway.p (id INT PRIMARY KEY) PARTITION BY RANGE (id) (PARTITION p0 VALUES LESS THAN (100))",
+		"CREATE TABLE underway.n (id INT PRIMARY KEY)", "INSERT INTO underway.p VALUES (1)", "INSERT INTO underway.n VALUES (2)")
+	s := openSink(t, addr, "")
+	ev := &model.DDLEvent{
+		Type: timodel.ActionExchangeTablePartition, CommitTs: 30, Schema: "underway", Table: "p",
+		Query: "ALTER TABLE `underway`.`p` EXCHANGE PARTITION `p0` WITH TABLE `underway`.`n`",
+		Parts: []*model.DDLEvent{{Schema: "underway", Table: "n"}},
+	}
+	s.ddl.remember(t.Context(), ev, s.ddl.identity(t.Context(), ev))
+
+	holder, err := db.Conn(t.Context())
+	require.NoError(t, err)
+	defer func() { _ = holder.Close() }()
+	_, err = holder.ExecContext(t.Context(), "LOCK TABLES underway.n READ")
+	require.NoError(t, err)
+	before, after := make(chan error, 1), make(chan error, 1)
+	go func() {
+		_, err := db.Exec(ev.Query)
+		before <- err
+	}()
+	require.Eventually(t, func() bool {
+		return contents(t, db, "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE 'ALTER TABLE `underway`%'")[0] == "1"
+	}, eventually, tick)
+	go func() { after <- s.WriteDDL(t.Context(), ev) }()
+	_, err = holder.ExecContext(t.Context(), "UNLOCK TABLES")
+	require.NoError(t, err)
+	require.NoError(t, acked(t, before))
+	require.NoError(t, acked(t, after))
+	require.Equal(t, []string{"2"}, contents(t, db, "SELECT id FROM underway.p"), "exchanged once")
+}
