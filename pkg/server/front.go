@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pingcap/kvproto/pkg/diagnosticspb"
+	"github.com/pingcap/sysutil"
 	"github.com/soheilhy/cmux"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
@@ -59,6 +61,8 @@ func (s *Server) serve(listener net.Listener) (*front, error) {
 	// a connection would hold up an orderly stop for ever.
 	f.mux.SetReadTimeout(sniffTimeout)
 	s.hub.Register(f.grpc)
+	// TiDB shows the log and the machine of every capture in its cluster tables.
+	diagnosticspb.RegisterDiagnosticsServer(f.grpc, sysutil.NewDiagnosticsServer(s.o.Config.LogFile))
 	grpcListener := f.mux.MatchWithWriters(cmux.HTTP2MatchHeaderFieldSendSettings("content-type", "application/grpc"))
 	httpListener := api.LimitListener(f.mux.Match(cmux.Any()))
 	f.start(func() error { return f.grpc.Serve(grpcListener) })

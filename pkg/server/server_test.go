@@ -54,9 +54,13 @@ func (b *bench) config() *config.ServerConfig {
 	return cfg
 }
 
-func (b *bench) start() *running {
+func (b *bench) start(adjust ...func(*config.ServerConfig)) *running {
+	cfg := b.config()
+	for _, f := range adjust {
+		f(cfg)
+	}
 	s := New(Options{
-		Config: b.config(), PDEndpoints: []string{b.pd.URL()}, Version: "v8.5.3", GitHash: "abc",
+		Config: cfg, PDEndpoints: []string{b.pd.URL()}, Version: "v8.5.3", GitHash: "abc",
 		Logger: zap.NewNop(), LogLevel: zap.NewAtomicLevel(), Registry: prometheus.NewRegistry(),
 	})
 	ctx, cancel := context.WithCancel(context.Background())
