@@ -33,10 +33,10 @@ func newArrival(latest func(partition) (int64, error)) *arrival {
 
 func (a *arrival) add(m message) error {
 	s := a.stream(m.from)
-	s.next = m.offset + 1
+	s.passed(&m)
 	for _, ev := range m.events {
 		if ev.Kind == codec.EventRow || ev.Kind == codec.EventDDL {
-			s.pending = append(s.pending, pendingEvent{ev, m.offset})
+			s.pending = append(s.pending, pendingEvent{ev, m.start})
 		}
 	}
 	return nil
@@ -122,7 +122,7 @@ func key(ev *codec.Event) ddlKey { return ddlKey{ev.CommitTs, ev.Query} }
 func (a *arrival) idle(_ context.Context, starts map[partition]int64) error {
 	for p, start := range starts {
 		s := a.stream(p)
-		s.next = max(s.next, start)
+		s.begun(start)
 	}
 	return nil
 }

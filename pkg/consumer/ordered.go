@@ -36,6 +36,7 @@ type stream struct {
 	watermark uint64
 	pending   []pendingEvent // not applied yet, in order of arrival
 	next      int64          // offset of the message that comes next
+	restart   int64          // where to go back to while the decoder withholds rows; else next
 	retired   bool           // gets no messages any more
 }
 
@@ -56,17 +57,33 @@ func (all streams) stream(p partition) *stream {
 func (all streams) positions() map[partition]int64 {
 	out := make(map[partition]int64, len(all))
 	for p, s := range all {
-		out[p] = s.next
+		out[p] = s.restart
 		if len(s.pending) > 0 {
-			out[p] = s.pending[0].offset
+			out[p] = min(out[p], s.pending[0].offset)
 		}
 	}
 	return out
 }
 
+// passed notes that a message has been read.
+func (s *stream) passed(m *message) {
+	s.next = m.offset + 1
+	s.restart = s.next
+	if m.withheld {
+		s.restart = m.start
+	}
+}
+
+// begun notes the offset from which a partition is read.
+func (s *stream) begun(at int64) {
+	if at > s.next {
+		s.next, s.restart = at, at
+	}
+}
+
 type pendingEvent struct {
 	codec.Event
-	offset int64
+	offset int64 // where to start to get it again
 }
 
 // ddlKey is what the copies of one schema change have in common.
@@ -81,7 +98,8 @@ func newOrdered(latest func(partition) (int64, error)) *ordered {
 
 func (o *ordered) add(m message) error {
 	s := o.stream(m.from)
-	s.next, s.retired = m.offset+1, false
+	s.passed(&m)
+	s.retired = false
 	for _, ev := range m.events {
 		switch {
 		case ev.Kind == codec.EventWatermark:
@@ -94,7 +112,7 @@ func (o *ordered) add(m message) error {
 			// It came before: after a restart the sink repeats what it is not
 			// sure of.
 		default:
-			s.pending = append(s.pending, pendingEvent{ev, m.offset})
+			s.pending = append(s.pending, pendingEvent{ev, m.start})
 		}
 	}
 	return nil
@@ -195,7 +213,7 @@ func rank(ev *codec.Event) int {
 func (o *ordered) idle(_ context.Context, starts map[partition]int64) error {
 	for p, start := range starts {
 		s := o.stream(p)
-		s.next = max(s.next, start)
+		s.begun(start)
 		if s.retired || model.PhysicalMs(o.newest)-model.PhysicalMs(s.watermark) < retireAfterMs || len(s.pending) > 0 {
 			continue
 		}

@@ -49,7 +49,7 @@ func newScript(t *testing.T, make func(latest func(partition) (int64, error)) qu
 // send adds one message per event.
 func (s *script) send(id int32, events ...codec.Event) {
 	for _, ev := range events {
-		require.NoError(s.t, s.q.add(message{from: part(id), offset: s.next[part(id)], events: []codec.Event{ev}}))
+		require.NoError(s.t, s.q.add(message{from: part(id), offset: s.next[part(id)], start: s.next[part(id)], events: []codec.Event{ev}}))
 		s.next[part(id)]++
 	}
 }
@@ -86,6 +86,25 @@ func TestOrderedWaitsForAllPartitions(t *testing.T) {
 	s.send(0, watermark(50))
 	s.expect(40, "d@25", "c@30")
 	require.Equal(t, map[partition]int64{part(0): 4, part(1): 4}, s.q.positions())
+}
+
+// TestOrderedPositionOfWithheldRows has a decoder that gives nothing of the
+// first two messages until it has read the third.
+func TestOrderedPositionOfWithheldRows(t *testing.T) {
+	s := newScript(t, ordering, 1)
+	s.send(0, insert(1, "a"), watermark(5))
+	s.expect(5, "a@1")
+	for offset := int64(2); offset < 4; offset++ {
+		require.NoError(t, s.q.add(message{from: part(0), offset: offset, start: 2, withheld: true}))
+		require.Equal(t, map[partition]int64{part(0): 2}, s.q.positions())
+	}
+	rows := []codec.Event{insert(6, "b"), insert(7, "c")}
+	require.NoError(t, s.q.add(message{from: part(0), offset: 4, start: 2, events: rows}))
+	require.Equal(t, map[partition]int64{part(0): 2}, s.q.positions(), "the rows came with the messages from 2 on")
+	s.next[part(0)] = 5
+	s.send(0, watermark(9))
+	s.expect(9, "b@6", "c@7")
+	require.Equal(t, map[partition]int64{part(0): 6}, s.q.positions())
 }
 
 func TestOrderedDropsRepeats(t *testing.T) {

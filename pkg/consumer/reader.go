@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tidemark/tidemark/pkg/codec"
+	"github.com/tidemark/tidemark/pkg/codec/simple"
 )
 
 // partition names one partition of one topic.
@@ -25,6 +26,16 @@ type message struct {
 	from   partition
 	offset int64
 	events []codec.Event
+	// start is the offset of the first message that the events, or rows that
+	// are still withheld, came with.
+	start    int64
+	withheld bool
+}
+
+// withholder is a decoder that keeps rows back until it knows their table.
+type withholder interface {
+	// Withholds tells whether rows of earlier messages wait.
+	Withholds() bool
 }
 
 // reader follows all partitions of the topics, also those that appear later.
@@ -34,6 +45,7 @@ type reader struct {
 	consumer sarama.Consumer
 	offsets  sarama.OffsetManager // nil without a group
 	messages chan message
+	schemas  simple.Schemas // of protocol simple, which may announce them in one partition only
 
 	mu     sync.Mutex // protects follow
 	follow map[partition]*follower
@@ -84,6 +96,9 @@ func (r *reader) run(ctx context.Context) error {
 			decoder, err := r.o.newDecoder(ctx)
 			if err != nil {
 				return err
+			}
+			if d, ok := decoder.(*simple.Decoder); ok {
+				d.Share(&r.schemas)
 			}
 			pc, err := r.open(p)
 			if err != nil {
@@ -187,6 +202,7 @@ func (r *reader) read(ctx context.Context, p partition, pc sarama.PartitionConsu
 		}
 	}()
 	errs := pc.Errors()
+	next := message{from: p}
 	for {
 		select {
 		case <-ctx.Done():
@@ -205,8 +221,13 @@ func (r *reader) read(ctx context.Context, p partition, pc sarama.PartitionConsu
 			if err != nil {
 				return fmt.Errorf("message %d in partition %d of topic %s: %w", m.Offset, p.id, p.topic, err)
 			}
+			if !next.withheld {
+				next.start = m.Offset
+			}
+			w, ok := d.(withholder)
+			next.offset, next.events, next.withheld = m.Offset, events, ok && w.Withholds()
 			select {
-			case r.messages <- message{from: p, offset: m.Offset, events: events}:
+			case r.messages <- next:
 			case <-ctx.Done():
 				return ctx.Err()
 			}

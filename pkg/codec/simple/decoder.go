@@ -3,6 +3,7 @@ package simple
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"github.com/tidemark/tidemark/pkg/codec"
 	"github.com/tidemark/tidemark/pkg/errors"
@@ -22,8 +23,37 @@ type Decoder struct {
 	compression string
 	parse       func(value []byte) (*message, error)
 	tables      map[tableVersion]*tableSchema
+	shared      *Schemas // nil: what this decoder has read is all it knows
 	waiting     []*message
 }
+
+// Schemas are what decoders of several partitions know together: a changefeed
+// may announce tables in one partition only. The zero value is ready for use.
+type Schemas struct {
+	mu     sync.Mutex
+	tables map[tableVersion]*tableSchema
+}
+
+func (s *Schemas) add(v tableVersion, t *tableSchema) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.tables == nil || len(s.tables) >= maxTables {
+		s.tables = make(map[tableVersion]*tableSchema)
+	}
+	s.tables[v] = t
+}
+
+func (s *Schemas) get(v tableVersion) *tableSchema {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.tables[v]
+}
+
+// Share makes the decoder give what it learns to others, and take what they have.
+func (d *Decoder) Share(s *Schemas) { d.shared = s }
+
+// Withholds tells whether rows of earlier messages wait for their schema.
+func (d *Decoder) Withholds() bool { return len(d.waiting) > 0 }
 
 type tableVersion struct {
 	schema, table string
@@ -71,10 +101,11 @@ func (d *Decoder) Decode(_ context.Context, _, value []byte) ([]codec.Event, err
 	}
 	switch m.typeName {
 	case typeWatermark:
-		if len(d.waiting) > 0 {
-			return nil, nil
+		events, err := d.released(nil) // another decoder may have learnt what is missing
+		if err != nil || len(d.waiting) > 0 {
+			return events, err
 		}
-		return []codec.Event{{Kind: codec.EventWatermark, CommitTs: m.commitTs}}, nil
+		return append(events, codec.Event{Kind: codec.EventWatermark, CommitTs: m.commitTs}), nil
 	case typeInsert, typeUpdate, typeDelete:
 		return d.row(m)
 	case typeBootstrap:
@@ -102,11 +133,20 @@ func (d *Decoder) learn(s *tableSchema) {
 	if len(d.tables) >= maxTables {
 		clear(d.tables)
 	}
-	d.tables[tableVersion{s.Schema, s.Table, s.Version}] = s
+	v := tableVersion{s.Schema, s.Table, s.Version}
+	d.tables[v] = s
+	if d.shared != nil {
+		d.shared.add(v, s)
+	}
 }
 
 func (d *Decoder) schemaOf(m *message) *tableSchema {
-	return d.tables[tableVersion{m.database, m.table, m.schemaVersion}]
+	v := tableVersion{m.database, m.table, m.schemaVersion}
+	s := d.tables[v]
+	if s == nil && d.shared != nil {
+		s = d.shared.get(v)
+	}
+	return s
 }
 
 func (d *Decoder) row(m *message) ([]codec.Event, error) {

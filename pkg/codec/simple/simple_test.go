@@ -249,6 +249,7 @@ func TestRowsWaitForTheirSchema(t *testing.T) {
 		require.NoError(t, err)
 		require.Empty(t, events)
 	}
+	require.True(t, d.Withholds())
 	watermark, err := e.Watermark(t.Context(), "topic", codectest.CommitTs)
 	require.NoError(t, err)
 	events, err := d.Decode(t.Context(), nil, watermark.Value)
@@ -265,6 +266,36 @@ func TestRowsWaitForTheirSchema(t *testing.T) {
 	events, err = d.Decode(t.Context(), nil, watermark.Value)
 	require.NoError(t, err)
 	require.Equal(t, []codec.Event{{Kind: codec.EventWatermark, CommitTs: codectest.CommitTs}}, events)
+	require.False(t, d.Withholds())
+}
+
+// TestSharedSchemas has a table announced in another partition than its rows'.
+func TestSharedSchemas(t *testing.T) {
+	e := newEncoder(t, codec.Options{})
+	rows, announced := newDecoder(t, codec.Options{}), newDecoder(t, codec.Options{})
+	var schemas Schemas
+	rows.Share(&schemas)
+	announced.Share(&schemas)
+	change := codectest.Changes(t)[0]
+	m := codectest.Encode(t, e, change)[0]
+	events, err := rows.Decode(t.Context(), m.Key, m.Value)
+	require.NoError(t, err)
+	require.Empty(t, events)
+	bootstrap, err := e.Bootstrap(t.Context(), "topic", change.Table)
+	require.NoError(t, err)
+	_, err = announced.Decode(t.Context(), nil, bootstrap.Value)
+	require.NoError(t, err)
+
+	watermark, err := e.Watermark(t.Context(), "topic", codectest.CommitTs)
+	require.NoError(t, err)
+	events, err = rows.Decode(t.Context(), nil, watermark.Value)
+	require.NoError(t, err)
+	require.Len(t, events, 2)
+	require.Equal(t, codec.EventRow, events[0].Kind)
+	require.Equal(t, codec.EventWatermark, events[1].Kind)
+	events, err = rows.Decode(t.Context(), m.Key, m.Value)
+	require.NoError(t, err)
+	require.Len(t, events, 1)
 }
 
 func TestDDLAnnouncesSchemas(t *testing.T) {
