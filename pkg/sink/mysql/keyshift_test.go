@@ -3,6 +3,8 @@ package mysql
 import (
 	"testing"
 
+	timodel "github.com/pingcap/tidb/pkg/meta/model"
+	"github.com/pingcap/tidb/pkg/parser/ast"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidemark/tidemark/pkg/model"
@@ -79,4 +81,51 @@ func TestTakenKeyInOtherCase(t *testing.T) {
 		require.NoError(t, acked(t, done))
 	}
 	require.Equal(t, []string{"A|1", "b|2"}, contents(t, db, "SELECT * FROM shift.c ORDER BY id"))
+}
+
+// TestRowMovesToAnotherPartition: where a key spans partitions, a row that
+// moves is deleted in one and inserted in another, and these come in any order.
+func TestRowMovesToAnotherPartition(t *testing.T) {
+	for name, tc := range map[string]struct {
+		partition   timodel.PartitionInfo
+		insertFirst bool
+	}{
+		"insert first, by expression": {timodel.PartitionInfo{Expr: "year(`d`) + `P`"}, true},
+		"insert first, by columns":    {timodel.PartitionInfo{Columns: []ast.CIStr{ast.NewCIStr("P")}}, true},
+		"delete first":                {timodel.PartitionInfo{Expr: "`p`"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			addr, db := downstream(t, "moving")
+			u := newTable(t, 100, "CREATE TABLE moving.t (id INT NOT NULL, p INT, d DATE, PRIMARY KEY (id) NONCLUSTERED)")
+			u.info.Indices[0].Global, u.info.Partition = true, &tc.partition
+			execAll(t, db, u.ddl, "INSERT INTO moving.t VALUES (1, NULL, '2020-01-01'), (2, 2, '2020-01-01')")
+			s := openSink(t, addr, "")
+			changes := []model.RawChange{
+				u.change(20, 1, []any{1, nil, "2020-01-01"}, nil),
+				u.change(20, 1, nil, []any{1, 5, "2020-01-01"}),
+			}
+			if tc.insertFirst {
+				changes[0], changes[1] = changes[1], changes[0]
+			}
+			for _, c := range changes {
+				require.NoError(t, acked(t, u.write(s, 100, c)))
+			}
+			require.NoError(t, acked(t, u.write(s, 0, u.change(120, 2, []any{2, 2, "2020-01-01"}, []any{2, 3, "2021-01-01"}))))
+			require.NoError(t, acked(t, u.write(s, 0, u.change(121, 2, []any{2, 3, "2021-01-01"}, []any{3, 3, "2021-01-01"}))))
+			require.Equal(t, []string{"1|5|2020-01-01", "3|3|2021-01-01"}, contents(t, db, "SELECT * FROM moving.t ORDER BY id"))
+		})
+	}
+}
+
+func TestPartitionColumns(t *testing.T) {
+	for expr, want := range map[string][]string{
+		"":                          nil,
+		"`a`":                       {"a"},
+		"year(`D`)":                 {"d"},
+		"unix_timestamp(`at`)":      {"at"},
+		"`a` + floor(`select` / 3)": {"a", "select"},
+		"what?":                     nil,
+	} {
+		require.Equal(t, want, partitionColumns(&timodel.PartitionInfo{Expr: expr}), expr)
+	}
 }

@@ -48,6 +48,11 @@ func (h *keyHasher) handleHash(p *tablePlan, c *model.RawChange, side mounter.Si
 	}
 	h.buf = h.buf[:0]
 	for n, col := range p.where {
+		if h.values[n].IsNull() {
+			h.buf = append(h.buf, 0)
+			continue
+		}
+		h.buf = append(h.buf, 1)
 		h.appendValue(&p.cols[col], &h.values[n], -1)
 	}
 	return maphash.Bytes(h.seed, h.buf), nil

@@ -2,12 +2,15 @@ package mysql
 
 import (
 	"slices"
+	"strings"
 
 	timodel "github.com/pingcap/tidb/pkg/meta/model"
+	"github.com/pingcap/tidb/pkg/parser/ast"
 	timysql "github.com/pingcap/tidb/pkg/parser/mysql"
 	"github.com/pingcap/tidb/pkg/util/collate"
 
 	"github.com/tidemark/tidemark/pkg/model"
+	"github.com/tidemark/tidemark/pkg/schema/statement"
 )
 
 // tablePlan is what can be prepared once per table version: the constant
@@ -19,7 +22,7 @@ type tablePlan struct {
 	cols    []colPlan
 	write   []int // columns that are written: all but generated ones
 	enums   []int // positions in write of the enum columns
-	where   []int // columns that find a row: the handle key, else all
+	where   []int // columns that find a row: the handle key, else all; see keyColumns
 	hasKey  bool  // where is a key
 	bareKey bool  // and has one column
 	insert  []byte
@@ -98,7 +101,8 @@ func newTablePlan(t *model.Table, jsonType bool) *tablePlan {
 		}
 	}
 	p.hasKey = len(t.HandleKey) > 0
-	p.where = t.HandleKey
+	p.globalKey = t.Info != nil && slices.ContainsFunc(t.Info.Indices, func(ix *timodel.IndexInfo) bool { return ix.Global })
+	p.where = keyColumns(t, p.globalKey)
 	if !p.hasKey {
 		for i := range t.Columns {
 			p.where = append(p.where, i)
@@ -106,11 +110,10 @@ func newTablePlan(t *model.Table, jsonType bool) *tablePlan {
 			p.cols[i].char = t.Columns[i].Type == timysql.TypeString
 		}
 	}
-	p.bareKey = len(t.HandleKey) == 1
+	p.bareKey = p.hasKey && len(p.where) == 1
 	p.texts()
 	p.uniqueColumns()
 
-	p.globalKey = t.Info != nil && slices.ContainsFunc(t.Info.Indices, func(ix *timodel.IndexInfo) bool { return ix.Global })
 	clustered := t.Info != nil && (t.Info.PKIsHandle || t.Info.IsCommonHandle)
 	p.onlyKey = p.hasKey && onlyUniqueKey(t)
 	p.rawKey = p.hasKey && clustered && !prefixed(t) && !slices.ContainsFunc(t.HandleKey, func(i int) bool {
@@ -127,6 +130,55 @@ func newTablePlan(t *model.Table, jsonType bool) *tablePlan {
 	}
 	return p
 }
+
+// keyColumns are the columns of the handle key. Where that may span partitions,
+// it takes those with it that say which partition a row is in: a row that moves
+// to another one comes as a delete and an insert in any order, and the delete
+// must not find what has been inserted.
+func keyColumns(t *model.Table, global bool) []int {
+	if !global || len(t.HandleKey) == 0 || t.Info.Partition == nil {
+		return t.HandleKey
+	}
+	columns := slices.Clone(t.HandleKey)
+	named := partitionColumns(t.Info.Partition)
+	for i := range t.Columns {
+		name := strings.ToLower(t.Columns[i].Name)
+		if slices.Contains(named, name) && !slices.Contains(columns, i) {
+			columns = append(columns, i)
+		}
+	}
+	return columns
+}
+
+// partitionColumns are the lower-case names of the columns that a table is
+// partitioned by.
+func partitionColumns(p *timodel.PartitionInfo) []string {
+	var names columnNames
+	for _, c := range p.Columns {
+		names = append(names, c.L)
+	}
+	if p.Expr != "" {
+		stmts, err := statement.Parse("SELECT "+p.Expr, 0)
+		if err == nil && len(stmts) == 1 {
+			stmts[0].Accept(&names)
+		}
+	}
+	return names
+}
+
+// columnNames collects the names of columns in an expression.
+type columnNames []string
+
+// Enter implements ast.Visitor.
+func (c *columnNames) Enter(n ast.Node) (ast.Node, bool) {
+	if name, ok := n.(*ast.ColumnName); ok {
+		*c = append(*c, name.Name.L)
+	}
+	return n, false
+}
+
+// Leave implements ast.Visitor.
+func (c *columnNames) Leave(n ast.Node) (ast.Node, bool) { return n, true }
 
 // texts prepares the constant beginnings of the statements.
 func (p *tablePlan) texts() {
