@@ -331,6 +331,39 @@ func TestRepeatedBatchGoesAlone(t *testing.T) {
 	}
 }
 
+// A partition that stands in line at a broker when one of its batches fails
+// waits for its new leader, and stands in line there as soon as it is known.
+func TestPartitionLeavesTheLine(t *testing.T) {
+	p := &producer{id: producerID{id: 1}, maxSize: 1, window: maxRequests, lost: make(chan struct{}, 1)}
+	before, after := &sender{p: p}, &sender{p: p}
+	before.wake.L, after.wake.L = &p.mu, &p.mu
+	part := &partition{key: partitionKey{topic, 0}, sender: before}
+	for range 2 {
+		part.queue = append(part.queue, &send{messages: make([]codec.Message, 1), parts: 1})
+	}
+	p.schedule(part)
+	_, flights := before.collect()
+	require.Len(t, flights, 1)
+	require.Equal(t, []*partition{part}, before.ready, "the second batch stands in line")
+
+	flights[0].failed = true
+	part.open--
+	require.True(t, part.landed())
+	p.retry(part)
+	_, flights = before.collect()
+	require.Empty(t, flights, "nobody knows the leader")
+	require.Empty(t, before.ready)
+
+	part.searching = false
+	p.schedule(part)
+	part.sender = after // found while it stood in line again
+	_, flights = before.collect()
+	require.Empty(t, flights)
+	require.Equal(t, []*partition{part}, after.ready)
+	_, flights = after.collect()
+	require.Len(t, flights, 1)
+}
+
 // A topic that takes smaller batches than the default one gets smaller ones.
 func TestBatchTooLargeForTopic(t *testing.T) {
 	const most = 3 // messages

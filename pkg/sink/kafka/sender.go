@@ -97,7 +97,8 @@ func (s *sender) collect() (*sarama.ProduceRequest, []*flight) {
 	for ; n < len(s.ready) && bytes < maxRequestBytes; n++ {
 		part := s.ready[n]
 		part.scheduled = false
-		if part.sender != s || !part.waits(s.p.window) {
+		if part.searching || part.sender != s || !part.waits(s.p.window) {
+			s.p.schedule(part) // it may have found another leader since it got in line
 			continue
 		}
 		f := part.next(s.p)
