@@ -19,6 +19,8 @@ type metrics struct {
 	memory     prometheus.Gauge
 	quotaTotal prometheus.Gauge
 	quotaUsed  prometheus.Gauge
+	// rounds is also where dashboards find the names of the changefeeds.
+	rounds prometheus.Observer
 
 	forget []func()
 }
@@ -34,6 +36,7 @@ func newMetrics(r prometheus.Registerer, id model.ChangefeedID) *metrics {
 	m.forget = m.forget[:len(m.forget)-1] // counts over runs, and is seen for a while after one
 	m.tables = m.gauge(r, "num_of_tables", "Tables that are replicated here.", feed, id)
 	m.memory = m.gauge(r, "memory_consumption", "Bytes of rows in memory.", feed, id)
+	m.rounds = m.histogram(r, "processor_tick_duration", "Seconds per round of the processor's loop.", feed, id)
 	m.quotaTotal, m.quotaUsed = m.quota(r, "total", id), m.quota(r, "used", id)
 	return m
 }
@@ -69,6 +72,14 @@ func (m *metrics) counter(r prometheus.Registerer, subsystem, name, help string,
 func (m *metrics) gauge(r prometheus.Registerer, name, help string, labels []string, id model.ChangefeedID) prometheus.Gauge {
 	vec := series.Register(r, prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Namespace: "ticdc", Subsystem: "processor", Name: name, Help: help,
+	}, labels))
+	m.forget = append(m.forget, func() { vec.DeleteLabelValues(id.Namespace, id.ID) })
+	return vec.WithLabelValues(id.Namespace, id.ID)
+}
+
+func (m *metrics) histogram(r prometheus.Registerer, name, help string, labels []string, id model.ChangefeedID) prometheus.Observer {
+	vec := series.Register(r, prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Namespace: "ticdc", Subsystem: "processor", Name: name, Help: help, Buckets: prometheus.ExponentialBuckets(0.01, 2, 18),
 	}, labels))
 	m.forget = append(m.forget, func() { vec.DeleteLabelValues(id.Namespace, id.ID) })
 	return vec.WithLabelValues(id.Namespace, id.ID)

@@ -163,7 +163,9 @@ func (p *Processor) loop(ctx context.Context) error {
 			p.fail(err)
 			continue
 		}
-		if !p.round() && look && p.stalled() {
+		moved := p.round()
+		p.metrics.rounds.Observe(time.Since(last).Seconds())
+		if !moved && look && p.stalled() {
 			notify(p.changed)
 		}
 	}

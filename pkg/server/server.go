@@ -87,6 +87,7 @@ type Server struct {
 
 // New makes a server; nothing happens before Run.
 func New(o Options) *Server {
+	registerRuntime(o.Registry)
 	return &Server{
 		o: o, logger: o.Logger, hub: peer.NewHub(o.Logger), metrics: owner.NewMetrics(o.Registry),
 		stopping: make(chan struct{}), linger: newLinger(),

@@ -131,7 +131,9 @@ func TestOneServer(t *testing.T) {
 	require.Equal(t, "v8.5.3", status.Version)
 	require.Equal(t, s.Addr(), captures[status.ID].AdvertiseAddr)
 	_, body = s.fetch("/metrics")
-	require.Contains(t, string(body), "ticdc_owner_ownership_counter")
+	for _, name := range []string{"owner_ownership_counter", "server_go_gc", "server_go_max_procs"} {
+		require.Regexp(t, `(?m)^ticdc_`+name+` [0-9.]+$`, string(body))
+	}
 	resp, err := b.etcd.Get(t.Context(), "/topology/ticdc/", clientv3.WithPrefix())
 	require.NoError(t, err)
 	require.Len(t, resp.Kvs, 1)
