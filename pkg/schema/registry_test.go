@@ -71,8 +71,9 @@ func TestAcquireKnown(t *testing.T) {
 			answers <- answer{err: err}
 			return
 		}
-		defer l.Release()
-		answers <- answer{tables: names(l.Store(), 120)}
+		tables := names(l.Store(), 120)
+		l.Release()
+		answers <- answer{tables: tables}
 	}()
 	finish(t, u, s, doneJob(1, timodel.ActionCreateTable, 2, pkTable(101, "b"), "create table b (id int primary key)"))
 	require.Empty(t, answers)
