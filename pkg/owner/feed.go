@@ -543,8 +543,11 @@ func (f *feed) markStatus() {
 
 // onFlushed hears what became of a marked status.
 func (f *feed) onFlushed(ctx context.Context, w etcdmeta.StatusWrite, rev int64) {
-	if rev == 0 {
-		if feed, err := f.o.records.GetFeed(ctx, f.id); err == nil {
+	if rev == 0 { // where that cannot be read now, the next write brings us here again
+		tryCtx, cancel := context.WithTimeout(ctx, writeTimeout)
+		feed, err := f.o.records.GetFeed(tryCtx, f.id)
+		cancel()
+		if err == nil {
 			f.take(ctx, feed)
 		}
 		return

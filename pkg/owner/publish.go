@@ -1,6 +1,7 @@
 package owner
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -166,19 +167,15 @@ func (f *feed) schedulingDetail(fleet *fleetView) string {
 	case !fleet.settled:
 		return "a registered capture has not connected to this owner yet"
 	case len(f.draining) > 0:
-		for capture := range f.draining {
-			return fmt.Sprintf("capture %s has not ended the earlier run yet", fleet.addr(capture))
-		}
+		capture, _ := first(f.draining, func(uint64) bool { return true })
+		return fmt.Sprintf("capture %s has not ended the earlier run yet", fleet.addr(capture))
 	}
-	for capture, w := range f.run.works {
-		if w.conn == nil {
-			return fmt.Sprintf("capture %s is not connected", fleet.addr(capture))
-		}
+	if capture, ok := first(f.run.works, func(w *work) bool { return w.conn == nil }); ok {
+		return fmt.Sprintf("capture %s is not connected", fleet.addr(capture))
 	}
-	for table, m := range f.run.arr.moves {
-		if m.leaving {
-			return fmt.Sprintf("table %d moves from %s to %s", f.run.pieces.table(table), fleet.addr(m.from), fleet.addr(m.to))
-		}
+	if table, ok := first(f.run.arr.moves, func(m *move) bool { return m.leaving }); ok {
+		m := f.run.arr.moves[table]
+		return fmt.Sprintf("table %d moves from %s to %s", f.run.pieces.table(table), fleet.addr(m.from), fleet.addr(m.to))
 	}
 	if f.run.cut.asking {
 		return "PD is asked for the regions of tables, which may be cut over captures"
@@ -187,6 +184,17 @@ func (f *feed) schedulingDetail(fleet *fleetView) string {
 		return fmt.Sprintf("no capture takes %d tables", missing)
 	}
 	return "a capture has not confirmed its tables yet"
+}
+
+// first is the least key whose value fits: a reason that holds is told in the
+// same words every time.
+func first[K cmp.Ordered, V any](m map[K]V, fits func(V) bool) (least K, ok bool) {
+	for key, value := range m {
+		if fits(value) && (!ok || key < least) {
+			least, ok = key, true
+		}
+	}
+	return least, ok
 }
 
 // captureStall takes over the reason of the capture that is furthest behind.
@@ -198,7 +206,7 @@ func (r *run) captureStall(s *model.Stall, fleet *fleetView) bool {
 		if !r.place.shows(capture) || at == 0 || at >= r.barrier {
 			continue
 		}
-		if worst == nil || at < worst.progress.CheckpointTs {
+		if worst == nil || at < worst.progress.CheckpointTs || at == worst.progress.CheckpointTs && capture < where {
 			worst, where = w, capture
 		}
 	}

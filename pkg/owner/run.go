@@ -259,7 +259,7 @@ func (r *run) passStep(ctx context.Context) bool {
 // the first that a sync point keeps back. A run that begins behind a pause finds
 // out from it what may be downstream already.
 func (r *run) minBarrier() uint64 {
-	least := max(r.planner.done, r.f.checkpoint) + 1
+	least := r.planner.done + 1 // which is the checkpoint as long as its own DDL was not looked for
 	if r.planner.next != nil {
 		least = r.planner.next.ts
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tidemark/tidemark/pkg/etcdmeta"
 	"github.com/tidemark/tidemark/pkg/model"
 	"github.com/tidemark/tidemark/pkg/peer"
 	"github.com/tidemark/tidemark/pkg/peer/peerpb"
@@ -284,6 +285,27 @@ func TestDrainReachesReturningCapture(t *testing.T) {
 	last := &noted{id: "b"}
 	s.term.o.fleet.attached(last, &peerpb.Hello{CaptureId: "b", Liveness: int32(model.LivenessStopping)})
 	require.Zero(t, leaves(last), "it knows")
+}
+
+// A changefeed is paused when the schema was loaded and before its DDLs were
+// looked at: the one at the checkpoint is still to be executed.
+func TestPausedBeforeTheFirstDDLIsSeen(t *testing.T) {
+	s := newStage(t, 1, "a")
+	s.attach("a", 0, 0)
+	f := s.term.feed
+	require.NoError(t, f.onJob(s.term.o.ctx, Job{ID: feedID, Type: model.AdminStop}))
+	require.Equal(t, &etcdmeta.ChangefeedStatus{CheckpointTs: 1000, MinTableBarrierTs: 1001, AdminJobType: model.AdminStop}, s.stored.Status)
+
+	require.NoError(t, f.onJob(s.term.o.ctx, Job{ID: feedID, Type: model.AdminResume, OverwriteCheckpointTs: 1000}))
+	s.background() // the end of the run
+	s.foreground() // another begins
+	s.background() // its schema is loaded
+	for _, fn := range f.box.take() {
+		fn()
+	}
+	require.NotNil(t, f.run.planner)
+	require.NoError(t, f.onJob(s.term.o.ctx, Job{ID: feedID, Type: model.AdminStop}))
+	require.Equal(t, &etcdmeta.ChangefeedStatus{CheckpointTs: 1000, MinTableBarrierTs: 1000, AdminJobType: model.AdminStop}, s.stored.Status)
 }
 
 // unwilling fails to remove a changefeed, so many times.
