@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"sync"
@@ -80,6 +81,7 @@ type Server struct {
 	meta      *etcdmeta.Client
 	schemas   *schema.Registry
 	sorter    *sorter.Engine
+	dirLock   io.Closer // the sorter's directory is ours until it is closed
 	location  *time.Location
 	gcService string
 	linger    *linger
@@ -214,8 +216,8 @@ func (s *Server) connect(ctx context.Context) (err error) {
 		return err
 	}
 	s.gcService = fmt.Sprintf("ticdc-%s-%d", cfg.ClusterID, etcdID)
-	dir, err := s.prepareDataDir(ctx)
-	if err != nil {
+	var dir string
+	if dir, s.dirLock, err = s.prepareDataDir(ctx); err != nil {
 		return err
 	}
 	s.sorter, err = sorter.Open(sorter.Config{
@@ -237,6 +239,9 @@ func (s *Server) disconnect() {
 		if err := s.sorter.Close(); err != nil {
 			s.logger.Warn("closing the sorter failed", zap.Error(err))
 		}
+	}
+	if s.dirLock != nil {
+		_ = s.dirLock.Close()
 	}
 	if s.etcd != nil {
 		if err := s.etcd.Close(); err != nil {
