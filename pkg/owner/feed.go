@@ -94,8 +94,11 @@ func (f *feed) loop(ctx context.Context) {
 	defer close(f.done)
 	defer f.tasks.Wait()
 	defer f.leave()
-	f.timer = time.NewTimer(time.Hour)
+	f.timer = time.AfterFunc(time.Hour, f.box.ring)
 	defer f.timer.Stop()
+	// All changefeeds would wait for one channel, and get in each other's way.
+	own, cancel := context.WithCancel(ctx)
+	defer cancel()
 	f.begin()
 	for !f.removed {
 		f.step(ctx)
@@ -103,11 +106,10 @@ func (f *feed) loop(ctx context.Context) {
 			return
 		}
 		select {
-		case <-ctx.Done():
+		case <-own.Done():
 			return
 		case <-f.box.signal:
 		case <-f.run.schemaChanged():
-		case <-f.timer.C:
 		}
 		for _, fn := range f.box.take() {
 			fn()

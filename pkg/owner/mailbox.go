@@ -16,6 +16,11 @@ func (b *mailbox) post(fn func()) {
 	b.mu.Lock()
 	b.queue = append(b.queue, fn)
 	b.mu.Unlock()
+	b.ring()
+}
+
+// ring wakes the goroutine.
+func (b *mailbox) ring() {
 	select {
 	case b.signal <- struct{}{}:
 	default:

@@ -283,6 +283,7 @@ func (p *Processor) fail(err error) {
 	case p.failure <- err:
 	default:
 	}
+	notify(p.wake)
 }
 
 // mark puts a span on the list of the next round and asks for that.

@@ -3,6 +3,7 @@ package processor
 import (
 	"context"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -128,9 +129,16 @@ func (p *Processor) releaseLeases() {
 	}
 }
 
-// loop runs a round whenever something has changed.
+// loop runs a round whenever something has changed. All that may wake it does
+// so through one channel: waiting for several would cost a changefeed that only
+// follows the present as much as its rounds do.
 func (p *Processor) loop(ctx context.Context) error {
-	stall := time.NewTimer(p.o.StallAfter)
+	defer context.AfterFunc(ctx, func() { notify(p.wake) })()
+	var look atomic.Bool
+	stall := time.AfterFunc(p.o.StallAfter, func() {
+		look.Store(true)
+		notify(p.wake)
+	})
 	defer stall.Stop()
 	gap := time.NewTimer(roundGap)
 	defer gap.Stop()
@@ -138,17 +146,16 @@ func (p *Processor) loop(ctx context.Context) error {
 	watch := schemaWatch{}
 	defer watch.stop()
 	for {
-		look := false
 		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case err := <-p.failure:
-			return err
 		case <-p.wake:
 		case <-watch.news(p):
-		case <-stall.C:
+		}
+		if over, err := p.over(ctx); over {
+			return err
+		}
+		looks := look.Swap(false)
+		if looks {
 			stall.Reset(p.stallWait())
-			look = true
 		}
 		if rest := roundGap - time.Since(last); rest > 0 {
 			gap.Reset(rest)
@@ -165,9 +172,19 @@ func (p *Processor) loop(ctx context.Context) error {
 		}
 		moved := p.round()
 		p.metrics.rounds.Observe(time.Since(last).Seconds())
-		if !moved && look && p.stalled() {
+		if !moved && looks && p.stalled() {
 			notify(p.changed)
 		}
+	}
+}
+
+// over tells whether the run has to end, and why.
+func (p *Processor) over(ctx context.Context) (bool, error) {
+	select {
+	case err := <-p.failure:
+		return true, err
+	default:
+		return ctx.Err() != nil, ctx.Err()
 	}
 }
 
