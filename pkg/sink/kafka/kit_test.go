@@ -118,6 +118,7 @@ type consumer struct {
 
 	mu      sync.Mutex
 	lines   map[string][]string // by "topic/partition", one per row
+	seen    map[string]struct{} // lines
 	keyless int                 // messages whose key is null
 	done    chan struct{}
 }
@@ -127,7 +128,7 @@ func consume(t testing.TB, c *kfake.Cluster, topics ...string) *consumer {
 	client, err := kgo.NewClient(kgo.SeedBrokers(c.ListenAddrs()...), kgo.ConsumeTopics(topics...),
 		kgo.MetadataMinAge(10*time.Millisecond), kgo.MetadataMaxAge(200*time.Millisecond), kgo.FetchMaxWait(50*time.Millisecond))
 	require.NoError(t, err)
-	out := &consumer{t: t, client: client, lines: map[string][]string{}, done: make(chan struct{})}
+	out := &consumer{t: t, client: client, lines: map[string][]string{}, seen: map[string]struct{}{}, done: make(chan struct{})}
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
 		defer close(out.done)
@@ -147,7 +148,10 @@ func (c *consumer) take(r *kgo.Record) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	key := fmt.Sprintf("%s/%d", r.Topic, r.Partition)
-	c.lines[key] = append(c.lines[key], strings.Split(string(r.Value), "\n")...)
+	for line := range strings.SplitSeq(string(r.Value), "\n") {
+		c.lines[key] = append(c.lines[key], line)
+		c.seen[line] = struct{}{}
+	}
 	if r.Key == nil {
 		c.keyless++
 	}
@@ -169,6 +173,13 @@ func (c *consumer) count() int {
 		n += len(lines)
 	}
 	return n
+}
+
+// different is the number of lines so far, those that came again not counted.
+func (c *consumer) different() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.seen)
 }
 
 // withoutKey is the number of messages so far whose key is null.

@@ -253,7 +253,7 @@ func TestOrderUnderTrouble(t *testing.T) {
 
 			got := consume(t, c, topic)
 			const all = tables * batches * size
-			require.Eventually(t, func() bool { return got.count() >= all }, eventually, tick)
+			require.Eventually(t, func() bool { return got.different() >= all }, eventually, tick)
 			checkOrder(t, got, partitions, all, s.o.acks == sarama.WaitForAll)
 		})
 	}
