@@ -118,6 +118,8 @@ func TestAnswers(t *testing.T) {
 		{"v1_create", "POST", "/api/v1/changefeeds", `{"changefeed_id":"test5","sink_uri":"blackhole://"}`, healthy},
 		{"v1_delete", "DELETE", "/api/v1/changefeeds/test1", "", healthy},
 		{"v1_list", "GET", "/api/v1/changefeeds?state=normal", "", healthy},
+		{"v1_list_warning", "GET", "/api/v1/changefeeds?state=warning", "", healthy},
+		{"v2_list_warning", "GET", "/api/v2/changefeeds?state=warning", "", healthy},
 		{"v1_list_all", "GET", "/api/v1/changefeeds", "", healthy},
 		{"v1_get", "GET", "/api/v1/changefeeds/test1", "", healthy},
 		{"v1_get_pending", "GET", "/api/v1/changefeeds/test2", "", healthy},

@@ -127,13 +127,17 @@ func accepted(c *gin.Context, err error) {
 }
 
 func (a *API) listChangefeeds(c *gin.Context) {
-	feeds, err := a.service.Changefeeds(c.Request.Context(), "", c.Query("state"))
+	state := c.Query("state")
+	feeds, err := a.service.Changefeeds(c.Request.Context(), "", state)
 	if err != nil {
 		middleware.Fail(c, err)
 		return
 	}
 	items := make([]wire.Summary, 0, len(feeds))
 	for _, f := range feeds {
+		if state == string(model.StateWarning) && f.Info.State == model.StatePending {
+			continue // unlike in v2 it does not display as a warning here
+		}
 		item := wire.NewSummary(f)
 		if f.Info.State != model.StateNormal {
 			item.Error = f.Info.Error
