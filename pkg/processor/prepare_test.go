@@ -1,6 +1,7 @@
 package processor
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -91,6 +92,32 @@ func TestPreparedSpanIsDropped(t *testing.T) {
 	s.resolve(30)
 	r.waitCheckpoint(30)
 	require.Equal(t, []uint64{20}, commitTimes(r.sink.rowsOf(1)))
+}
+
+// A prepared span is dropped, and before it is gone the table comes and goes
+// again: it holds the checkpoint until it is told as removed.
+func TestDroppedBehindAPreparedSpan(t *testing.T) {
+	r := newRig(t)
+	r.open(1, 2)
+	r.add(2, 10)
+	r.prepare(1, 10)
+	s := r.up.sub(t, 1)
+	s.resolve(30)
+	r.readied(1)
+	s.mu.Lock() // its Close waits
+	r.RemoveSpans([]model.Span{model.TableSpan(1)})
+	r.add(1, 15)
+	r.RemoveSpans([]model.Span{model.TableSpan(1)})
+	r.up.sub(t, 2).resolve(60)
+	r.waitFor("the other table goes on", func() bool {
+		return slices.ContainsFunc(r.Spans(), func(s SpanStart) bool { return s.Span.TableID == 2 && s.CheckpointTs == 60 })
+	})
+	checkpoint := r.Progress().CheckpointTs
+	s.mu.Unlock()
+	require.Equal(t, uint64(15), checkpoint)
+	r.waitFor("it is gone", func() bool { return len(r.Spans()) == 1 })
+	require.Equal(t, []SpanStart{{Span: model.TableSpan(1), CheckpointTs: 15}}, r.Progress().Removed)
+	r.waitCheckpoint(60)
 }
 
 func TestTakeOverBelowTheStart(t *testing.T) {

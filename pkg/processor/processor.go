@@ -237,14 +237,29 @@ func (p *Processor) dropAnswers(spans []model.Span) {
 // dropUnstarted lets go a span that never wrote anything.
 func (p *Processor) dropUnstarted(s *span) {
 	key := keyOf(s.span)
-	if s.after != nil {
-		p.spans[key] = s.after // which is still on its way out, and told as removed when it is gone
+	if old := s.after; old != nil {
+		p.spans[key] = old // which is still on its way out, and told as removed when it is gone
+		if old.prepared && !s.prepared {
+			p.standIn(old, s)
+		}
 	} else {
 		delete(p.spans, key)
 		p.removed = append(p.removed, SpanStart{Span: s.span, CheckpointTs: s.checkpoint})
 	}
 	s.state = spanLeaving
 	p.forget(s)
+}
+
+// standIn makes a span that was only prepared, and is on its way out, hold back
+// what one behind it held back that is dropped: until the span is told as
+// removed, it counts as one that is replicated here. Processor.mu is held.
+func (p *Processor) standIn(old, dropped *span) {
+	delete(p.prepared, old)
+	old.prepared = false
+	old.checkpoint, old.pulled = dropped.checkpoint, dropped.pulled
+	old.acks.begin(dropped.checkpoint)
+	p.checkpoints.push(old)
+	p.pulled.push(old)
 }
 
 // SetBarrier lets rows with CommitTs <= ts pass. It only rises; before the
