@@ -68,11 +68,12 @@ type memberView struct {
 	liveness model.Liveness
 	gone     bool // its key is deleted
 	awaited  bool // it is registered and its stream broke a while ago at most
+	leaving  bool // it is stopping, or was asked to take no tables any more
 }
 
 // takesTables tells whether new tables may be given to the capture.
 func (m memberView) takesTables() bool {
-	return m.info != nil && !m.gone && m.conn != nil && m.liveness == model.LivenessAlive
+	return m.info != nil && !m.gone && m.conn != nil && !m.leaving
 }
 
 func newFleet(o *Owner, grace, patience time.Duration) *fleet {
@@ -161,6 +162,7 @@ func (f *fleet) publish() {
 	versions := map[string]struct{}{}
 	for id, m := range f.members {
 		mv := memberView{info: m.info, liveness: m.liveness, gone: !m.goneAt.IsZero()}
+		mv.leaving = m.draining || m.liveness != model.LivenessAlive
 		mv.awaited = m.info != nil && !mv.gone && m.conn == nil && !m.givenUp
 		if m.conn != nil {
 			mv.conn = m.conn
@@ -181,7 +183,7 @@ func (f *fleet) publish() {
 // someStopping tells whether a capture is about to leave.
 func (v *fleetView) someStopping() bool {
 	for _, m := range v.members {
-		if m.liveness == model.LivenessStopping && !m.gone {
+		if m.leaving && !m.gone {
 			return true
 		}
 	}
@@ -213,9 +215,9 @@ func (v *fleetView) addr(id model.CaptureID) string {
 	return id
 }
 
-// drain asks a capture to take no tables any more, now and, unless it says that
-// it has heard of it, whenever it connects. What it has is moved away as soon as
-// it says that it is stopping.
+// drain gives a capture no tables any more and moves away what it has. It is
+// told, now and, unless it says that it has heard of it, whenever it connects:
+// it stays like that when the owner changes.
 func (f *fleet) drain(capture model.CaptureID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -223,9 +225,13 @@ func (f *fleet) drain(capture model.CaptureID) {
 	if m == nil {
 		return
 	}
-	m.draining = true
 	if m.conn != nil {
 		m.conn.Send(&peerpb.Order{Leave: true})
+	}
+	if !m.draining { // clients repeat it until no table is left
+		m.draining = true
+		f.publish()
+		f.o.notify(func(feed *feed) { feed.onFleet(nil) })
 	}
 }
 

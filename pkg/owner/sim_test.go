@@ -127,7 +127,7 @@ var simEpoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // simCounts says what happened, so that one can see that it did.
 type simCounts struct {
-	Begins, Pieces, Breaks, Freezes, Kills, Joins, Owners, Moves, Drains, DDLs, Pauses, SyncPoints, Failures int
+	Begins, Pieces, Breaks, Freezes, Kills, Joins, Owners, Moves, Drains, DDLs, Pauses, SyncPoints, Failures, Warnings int
 }
 
 func (c *simCounts) add(o simCounts) {
@@ -144,6 +144,7 @@ func (c *simCounts) add(o simCounts) {
 	c.Pauses += o.Pauses
 	c.SyncPoints += o.SyncPoints
 	c.Failures += o.Failures
+	c.Warnings += o.Warnings
 }
 
 // sim is a cluster with one changefeed.

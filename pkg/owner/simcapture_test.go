@@ -87,6 +87,7 @@ type simCapture struct {
 	s        *sim
 	id       model.CaptureID
 	liveness model.Liveness
+	drained  bool // an owner was asked to drain it
 	told     model.Liveness
 	conn     *simConn
 	target   *simTerm // the owner it follows
@@ -116,6 +117,8 @@ type simWork struct {
 	// failure is why it ended by itself, which is told once.
 	failure *peerpb.Failure
 	told    bool
+	// warning is what its sink complains about.
+	warning *peerpb.Failure
 	// running are the spans that deliver. All others change by time: busy.
 	running []*simSpan
 	busy    map[*simSpan]struct{}
@@ -290,6 +293,9 @@ func (c *simCapture) remove(key simKey) {
 	case span.after != nil: // it never started
 		w.spans[key] = span.after
 		delete(w.busy, span)
+		if span.after.prepared && !span.prepared { // it stands for what the other held back
+			span.after.prepared, span.after.checkpoint = false, span.checkpoint
+		}
 	default:
 		if _, ok := w.busy[span]; !ok && !span.prepared {
 			w.halt(span)
@@ -388,7 +394,7 @@ func (c *simCapture) finish() {
 
 func (c *simCapture) feedReport() *peerpb.FeedReport {
 	w := c.work
-	r := &peerpb.FeedReport{Feed: w.key, Applied: w.applied, Removed: w.removed, Prepared: w.readied, Error: w.failure}
+	r := &peerpb.FeedReport{Feed: w.key, Applied: w.applied, Removed: w.removed, Prepared: w.readied, Error: w.failure, Warning: w.warning}
 	w.removed, w.readied, w.told = nil, nil, true
 	count := func(span *simSpan) {
 		r.Spans++

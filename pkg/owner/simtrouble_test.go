@@ -17,7 +17,7 @@ func (s *sim) trouble() {
 	}{
 		{6, s.breakStream}, {2, s.cutOff}, {3, s.freeze}, {2, s.kill}, {3, s.join}, {2, s.changeOwner},
 		{15, s.moveTables}, {3, s.rebalance}, {1, s.drain}, {2, s.leave}, {2, s.createTable}, {2, s.dropTable},
-		{1, s.alterTable}, {1, s.pause}, {1, s.failRun},
+		{1, s.alterTable}, {1, s.pause}, {1, s.failRun}, {1, s.warn},
 	}
 	total := 0
 	for _, h := range happenings {
@@ -36,7 +36,7 @@ func (s *sim) trouble() {
 func (s *sim) living(undrained bool) []*simCapture {
 	var living []*simCapture
 	for _, c := range s.captures {
-		if c.alive && (!undrained || c.liveness == model.LivenessAlive) {
+		if c.alive && (!undrained || !c.drained) {
 			living = append(living, c)
 		}
 	}
@@ -84,7 +84,7 @@ func (s *sim) freeze() {
 
 func (s *sim) kill() {
 	c := s.anyone()
-	if undrained := s.living(true); len(undrained) == 1 && undrained[0] == c {
+	if undrained := s.living(true); len(undrained) == 1 && undrained[0] == c || len(s.living(false)) == 1 {
 		return
 	}
 	s.counts.Kills++
@@ -146,14 +146,17 @@ func (s *sim) arrange(wish Arrangement) { _ = s.owner().o.Arrange(wish) }
 func (s *sim) drain() {
 	if undrained := s.living(true); len(undrained) > 2 {
 		s.counts.Drains++
-		s.arrange(Arrangement{Kind: ArrangeDrain, Capture: undrained[s.rng.Intn(len(undrained))].id})
+		c := undrained[s.rng.Intn(len(undrained))]
+		c.drained = true
+		s.arrange(Arrangement{Kind: ArrangeDrain, Capture: c.id})
 	}
 }
 
 // leave ends a drained capture in an orderly way.
 func (s *sim) leave() {
-	for _, c := range s.living(false) {
-		if c.liveness == model.LivenessStopping && !c.isFrozen() {
+	living := s.living(false)
+	for _, c := range living {
+		if c.liveness == model.LivenessStopping && !c.isFrozen() && len(living) > 1 {
 			s.stop(c)
 			return
 		}
@@ -223,6 +226,19 @@ func (s *sim) failRun() {
 	if c.conn != nil && s.rng.Intn(2) == 0 {
 		s.counts.Breaks++
 		c.conn.shatter()
+	}
+}
+
+// warn and the next warn begin and end the complaints of a sink.
+func (s *sim) warn() {
+	c := s.anyone()
+	switch {
+	case c.work == nil:
+	case c.work.warning != nil:
+		c.work.warning = nil
+	default:
+		s.counts.Warnings++
+		c.work.warning = &peerpb.Failure{Code: "CDC:ErrMySQLTxnError", Message: fmt.Sprintf("trouble %d", s.counts.Warnings)}
 	}
 }
 
