@@ -232,6 +232,11 @@ func TestRepeatedResolvedTsKeepsTheReason(t *testing.T) {
 	require.Equal(t, ReasonLive, s.Status().Reason)
 }
 
+func TestManyThatWaitAreAskedMoreSeldom(t *testing.T) {
+	require.Less(t, askAgain(100), 2*admitPoll)
+	require.Equal(t, 6*admitPoll, askAgain(10_000))
+}
+
 func TestClassOf(t *testing.T) {
 	now := time.Now()
 	at := func(d time.Duration, first bool) *part {

@@ -21,7 +21,13 @@ const (
 	// hardly anything to bring.
 	recentAge = 5_000
 	admitPoll = 20 * time.Millisecond
+	// askPause is added to admitPoll for each part that was refused: to ask ten
+	// thousand every 20 ms, for as long as a sink is slow, would take a good part of a core.
+	askPause = 10 * time.Microsecond
 )
+
+// askAgain is when subscriptions that were not admitted are asked again.
+func askAgain(refused int) time.Duration { return admitPoll + time.Duration(refused)*askPause }
 
 // scanClass tells what limits the start of a scan.
 type scanClass uint8

@@ -178,13 +178,13 @@ func (st *store) send(ctx context.Context, conn *connection) error {
 	poll := time.NewTimer(admitPoll)
 	defer poll.Stop()
 	for {
-		held, err := st.flush(conn)
+		refused, err := st.flush(conn)
 		if err != nil {
 			return err
 		}
 		poll.Stop()
-		if held {
-			poll.Reset(admitPoll)
+		if refused > 0 {
+			poll.Reset(askAgain(refused))
 		}
 		select {
 		case <-ctx.Done():
@@ -233,9 +233,9 @@ func (st *store) streamEnded(conn *connection, sm *stream) error {
 	return nil
 }
 
-// flush sends what may be sent now. held tells that a subscription was not
-// admitted and has to be asked again.
-func (st *store) flush(conn *connection) (held bool, err error) {
+// flush sends what may be sent now. It returns how many parts belong to
+// subscriptions that were not admitted and have to be asked again.
+func (st *store) flush(conn *connection) (refused int, err error) {
 	st.mu.Lock()
 	gone := st.gone
 	st.gone = nil
@@ -245,16 +245,15 @@ func (st *store) flush(conn *connection) (held bool, err error) {
 			d.stream.send(st.c.deregisterRequest(d))
 		}
 	}
-	refused := 0
 	for {
 		st.mu.Lock()
 		p := st.scans.next(time.Now(), &refused)
 		st.mu.Unlock()
 		if p == nil {
-			return refused > 0, nil
+			return refused, nil
 		}
 		if err := st.register(conn, p); err != nil {
-			return false, err
+			return 0, err
 		}
 	}
 }
