@@ -30,6 +30,7 @@ type rowRef struct {
 	keys   []uint64 // conflict keys
 	replay bool     // may have been delivered before, or is written as if
 	keeps  bool     // its old key belongs to another row by now
+	stale  bool     // its new content must not be written, see overtaken
 }
 
 // effect is what becomes of one handle key.
@@ -87,7 +88,7 @@ func (a *applier) collect(jobs []*job, p *tablePlan, replay bool) {
 			}
 			keeps := j.keeps(i)
 			a.rows = append(a.rows, rowRef{
-				change: c, keys: j.keysOf(i), keeps: keeps,
+				change: c, keys: j.keysOf(i), keeps: keeps, stale: j.stale(i),
 				replay: replay || keeps || j.part || c.CommitTs <= j.replicateTs,
 			})
 		}
@@ -263,7 +264,9 @@ func (a *applier) findEffects(p *tablePlan, rows []rowRef) error {
 	for i := range rows {
 		c := rows[i].change
 		if p.rawKey {
-			a.setEffect(rows, c.Key(), i, c.IsDelete())
+			if !rows[i].stale {
+				a.setEffect(rows, c.Key(), i, c.IsDelete())
+			}
 			continue
 		}
 		changed := c.IsDelete()
@@ -278,7 +281,7 @@ func (a *applier) findEffects(p *tablePlan, rows []rowRef) error {
 				return err
 			}
 		}
-		if !c.IsDelete() {
+		if !c.IsDelete() && !rows[i].stale {
 			if err := a.setKeyEffect(p, rows, mounter.New, i); err != nil {
 				return err
 			}
@@ -334,7 +337,7 @@ func (a *applier) replayInOrder(p *tablePlan, rows []rowRef) error {
 				return err
 			}
 		}
-		if !c.IsDelete() {
+		if !c.IsDelete() && !rows[i].stale {
 			if err := a.put(p, stmtReplace, c); err != nil {
 				return err
 			}

@@ -18,6 +18,7 @@ type job struct {
 	replicateTs uint64
 	first       int   // position of the first row in the batch
 	kept        []int // rows of the batch whose old keys stay, see keptKeys
+	overtaken   []int // rows of the batch whose new content must not be written
 	part        bool  // of a transaction whose rows may take unique values from each other
 	worker      int
 	ticket      uint64
@@ -82,11 +83,12 @@ type dispatcher struct {
 	tables  map[int64]*tablePlan
 	home    map[int64]int     // table → the worker that got its last free rows
 	cut     map[int64]*cutTxn // physical table → the transaction that its last batch cut
-	open    *job              // being filled, not in its worker's queue yet
-	done    []uint64          // scratch: finished ticket per worker
-	need    []uint64          // scratch: ticket to wait for per worker
-	needing []int             // scratch: workers with an entry in need
-	next    int               // where the search for a worker starts
+	newest  overtaken
+	open    *job     // being filled, not in its worker's queue yet
+	done    []uint64 // scratch: finished ticket per worker
+	need    []uint64 // scratch: ticket to wait for per worker
+	needing []int    // scratch: workers with an entry in need
+	next    int      // where the search for a worker starts
 }
 
 func newDispatcher(workers []*worker, maxRows int, plans func(*model.Table) *tablePlan) *dispatcher {
@@ -119,8 +121,8 @@ func (d *dispatcher) plan(t *model.Table) *tablePlan {
 // dispatch queues the rows of a batch; all is a job but for worker, ticket and
 // what it waits for. Rows are dealt out by upstream transactions, those that
 // are too large for one of ours row by row unless split is false. Neighbours
-// that go the same way share a job.
-func (d *dispatcher) dispatch(all *job, b *model.RowBatch, moves []move, split bool) {
+// that go the same way share a job. taken is what keyHasher.taken has returned.
+func (d *dispatcher) dispatch(all *job, b *model.RowBatch, moves []move, taken takenKeys, split bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.slots == nil {
@@ -135,6 +137,9 @@ func (d *dispatcher) dispatch(all *job, b *model.RowBatch, moves []move, split b
 	}
 	before := cut.commitTs
 	all.kept = cut.keptKeys(all.rows, moves)
+	if all.plan.globalKey {
+		all.overtaken = d.newest.find(all, taken)
+	}
 	for from := 0; from < len(all.rows); {
 		to := from + 1
 		for to < len(all.rows) && sameTxn(&all.rows[from], &all.rows[to]) {
@@ -147,7 +152,7 @@ func (d *dispatcher) dispatch(all *job, b *model.RowBatch, moves []move, split b
 			step, whole = 1, false
 		}
 		for ; from < to; from += step {
-			d.deal(all, from, from+step, !whole && all.plan.exchanges)
+			d.deal(all, from, from+step, all.plan.globalKey || !whole && all.plan.exchanges)
 		}
 	}
 	d.closeJob()
@@ -172,7 +177,7 @@ func (d *dispatcher) deal(all *job, from, to int, part bool) {
 		all.batch.left.Add(1)
 		j = &job{
 			batch: all.batch, plan: all.plan, keys: all.keys, replicateTs: all.replicateTs,
-			first: from, kept: all.kept, part: part, worker: chosen, ticket: w.lastTicket,
+			first: from, kept: all.kept, overtaken: all.overtaken, part: part, worker: chosen, ticket: w.lastTicket,
 			rows: all.rows[from:from], ends: all.ends[from : from+1],
 		}
 		d.open = j

@@ -89,7 +89,7 @@ func TestDispatcher(t *testing.T) {
 						all.batch = &pendingBatch{done: func(error) { done.Add(1) }}
 						all.batch.left.Store(1)
 						batches.Add(1)
-						s.dispatcher.dispatch(all, b, nil, tc.split)
+						s.dispatcher.dispatch(all, b, nil, takenKeys{}, tc.split)
 						all.batch.finish(nil)
 					}
 				})

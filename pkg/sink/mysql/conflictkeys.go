@@ -41,7 +41,7 @@ func (h *keyHasher) hash(p *tablePlan, rows []model.RawChange) (keys []uint64, e
 
 // appendKeys appends the conflict keys of one change to h.keys.
 func (h *keyHasher) appendKeys(p *tablePlan, c *model.RawChange) error {
-	table := uint64(p.table.ID) * 0x9e3779b97f4a7c15
+	table := p.seed()
 	switch p.conflict {
 	case conflictTable:
 		h.add(table, len(h.keys))
@@ -70,6 +70,9 @@ func (h *keyHasher) appendKeys(p *tablePlan, c *model.RawChange) error {
 	}
 	return nil
 }
+
+// seed is what tells the conflict keys of tables apart.
+func (p *tablePlan) seed() uint64 { return uint64(p.table.ID) * 0x9e3779b97f4a7c15 }
 
 // add appends a key unless it is there already from the given position on, as
 // the new value of an update mostly is.

@@ -43,8 +43,8 @@ type tablePlan struct {
 	// only be in the way of itself.
 	onlyKey bool
 
-	// globalKey says that a unique key spans partitions, whose rows of one
-	// transaction come in different batches.
+	// globalKey says that a unique key spans partitions, whose rows come in
+	// any order. All of them are written like replays; see overtaken.
 	globalKey bool
 
 	// exchanges says that rows of one transaction may take unique values from
@@ -101,7 +101,9 @@ func newTablePlan(t *model.Table, jsonType bool) *tablePlan {
 		}
 	}
 	p.hasKey = len(t.HandleKey) > 0
-	p.globalKey = t.Info != nil && slices.ContainsFunc(t.Info.Indices, func(ix *timodel.IndexInfo) bool { return ix.Global })
+	p.globalKey = t.Info != nil && slices.ContainsFunc(t.Info.Indices, func(ix *timodel.IndexInfo) bool {
+		return ix.Global && (ix.Unique || ix.Primary)
+	})
 	p.where = keyColumns(t, p.globalKey)
 	if !p.hasKey {
 		for i := range t.Columns {
@@ -119,7 +121,7 @@ func newTablePlan(t *model.Table, jsonType bool) *tablePlan {
 	p.rawKey = p.hasKey && clustered && !prefixed(t) && !slices.ContainsFunc(t.HandleKey, func(i int) bool {
 		return collate.IsCICollation(p.cols[i].collation)
 	})
-	p.exchanges = !p.globalKey && !(p.rawKey && p.onlyKey) && (len(t.Indexes) > 0 || untrackedUnique(t))
+	p.exchanges = !(p.rawKey && p.onlyKey) && (len(t.Indexes) > 0 || untrackedUnique(t))
 	switch {
 	case untrackedUnique(t) || (!p.hasKey && len(t.Indexes) == 0):
 		p.conflict = conflictTable

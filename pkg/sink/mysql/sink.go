@@ -162,6 +162,10 @@ func (s *Sink) Write(ctx context.Context, b *model.RowBatch) error {
 	if err == nil {
 		moved, err = h.moves(p, b.Rows)
 	}
+	var taken takenKeys
+	if err == nil {
+		taken, err = h.taken(p, b.Rows)
+	}
 	s.hashers.Put(h)
 	if err != nil {
 		return s.fail(err)
@@ -171,7 +175,7 @@ func (s *Sink) Write(ctx context.Context, b *model.RowBatch) error {
 		keys: keys, ends: ends, replicateTs: b.ReplicateTs,
 	}
 	all.batch.left.Store(1) // the whole, so that it is not done before it is dispatched
-	s.dispatcher.dispatch(all, b, moved, s.settings.splitTxn)
+	s.dispatcher.dispatch(all, b, moved, taken, s.settings.splitTxn)
 	all.batch.finish(nil)
 	return nil
 }

@@ -3,7 +3,6 @@ package mysql
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -199,7 +198,7 @@ func (w *worker) apply(working, ctx context.Context, jobs []*job) error {
 			return err // the rows themselves are bad
 		}
 		w.sink.metrics.RowErrors.Inc()
-		mend := !replay && mendable(jobs) && (numberOf(err) == errDupEntry || w.txn.began && outcomeUnknown(err))
+		mend := !replay && (numberOf(err) == errDupEntry || w.txn.began && outcomeUnknown(err))
 		replay = replay || mend
 		shrink := tooLarge(err) && !apart
 		apart = apart || shrink
@@ -223,12 +222,6 @@ func (w *worker) apply(working, ctx context.Context, jobs []*job) error {
 			return err
 		}
 	}
-}
-
-// mendable tells whether all rows that exchange unique values with those of
-// the jobs are among them, or come as replays anyway.
-func mendable(jobs []*job) bool {
-	return !slices.ContainsFunc(jobs, func(j *job) bool { return j.plan.globalKey })
 }
 
 // dmlError gives an error of a transaction its code.
