@@ -251,6 +251,12 @@ func TestOrderUnderTrouble(t *testing.T) {
 			require.Positive(t, refused.Load())
 			require.Eventually(t, func() bool { return s.Status() == sink.Status{} }, eventually, tick)
 
+			p := s.producer.(*producer)
+			p.mu.Lock()
+			senders := len(p.senders)
+			p.mu.Unlock()
+			require.LessOrEqual(t, senders, partitions, "senders that lead nothing have ended")
+
 			got := consume(t, c, topic)
 			const all = tables * batches * size
 			require.Eventually(t, func() bool { return got.different() >= all }, eventually, tick)

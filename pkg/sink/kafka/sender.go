@@ -14,11 +14,13 @@ import (
 	"github.com/tidemark/tidemark/pkg/sink"
 )
 
-// sender sends the batches of the partitions that one broker leads. Its
-// fields are guarded by producer.mu.
+// sender sends the batches of the partitions that one broker leads. It ends
+// when the last of them has gone to another one, as all do when the client makes
+// a broker anew. Its fields are guarded by producer.mu.
 type sender struct {
 	p        *producer
 	broker   *sarama.Broker
+	led      int // partitions
 	ready    []*partition
 	underWay int  // requests
 	broken   bool // the connection is to be closed before it is used again
@@ -52,17 +54,41 @@ func (p *producer) senderOf(b *sarama.Broker) *sender {
 	return s
 }
 
+// move gives a partition to the sender of its leader. The partition has no
+// batch under way. p.mu is held.
+func (p *producer) move(part *partition, to *sender) {
+	from := part.sender
+	if from == to {
+		return
+	}
+	part.sender = to
+	to.led++
+	if from == nil {
+		return
+	}
+	if from.led--; from.led > 0 {
+		return
+	}
+	delete(p.senders, from.broker)
+	for _, other := range from.ready { // they have gone before
+		other.scheduled = false
+		p.schedule(other)
+	}
+	from.ready = nil
+	from.wake.Signal()
+}
+
+// over tells whether there is nothing to do any more. p.mu is held.
+func (s *sender) over() bool { return s.led == 0 || s.p.closed || s.p.failure != nil }
+
 func (s *sender) run() {
 	p := s.p
 	for {
 		p.mu.Lock()
-		for len(s.ready) == 0 || s.underWay >= maxRequests {
-			if p.closed || p.failure != nil {
-				break
-			}
+		for !s.over() && (len(s.ready) == 0 || s.underWay >= maxRequests) {
 			s.wake.Wait()
 		}
-		if p.closed || p.failure != nil {
+		if s.over() {
 			p.mu.Unlock()
 			return
 		}
@@ -327,7 +353,8 @@ func (p *producer) find(due []*partition) {
 			p.failed(part, err)
 			p.retry(part)
 		default:
-			part.sender, part.searching = p.senderOf(leader), false
+			p.move(part, p.senderOf(leader))
+			part.searching = false
 			p.schedule(part)
 		}
 		p.mu.Unlock()
