@@ -40,6 +40,8 @@ type feed struct {
 	draining map[model.CaptureID]uint64
 	// conns are the captures' streams, as far as the mailbox told of them.
 	conns map[model.CaptureID]Conn
+	// latest is what the watch told last; guarded by Owner.mu.
+	latest *etcdmeta.Feed
 	// wishes are what users want of the placement and what cannot be judged yet.
 	wishes []Arrangement
 

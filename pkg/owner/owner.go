@@ -306,18 +306,14 @@ func (o *Owner) onRecord(id model.ChangefeedID, stored *etcdmeta.Feed) {
 	}
 	f := o.feeds[id]
 	if f == nil && stored != nil && stored.Info != nil {
-		f = newFeed(o, stored)
-		if old != nil {
-			f.succeed(old)
-			delete(o.graves, id)
-		}
-		o.feeds[id] = f
-		o.count.Store(int64(len(o.feeds)))
-		o.loops.Go(func() { f.loop(o.ctx) })
+		o.adopt(stored, old)
 		o.mu.Unlock()
 		o.keeper.hurry()
 		o.touch()
 		return
+	}
+	if f != nil {
+		f.latest = stored
 	}
 	o.mu.Unlock()
 	switch {
@@ -329,6 +325,19 @@ func (o *Owner) onRecord(id model.ChangefeedID, stored *etcdmeta.Feed) {
 	default:
 		f.post(func() { f.onRecord(o.ctx, stored) })
 	}
+}
+
+// adopt starts the feed of a new record, behind what is left of an earlier one
+// of its id. Owner.mu is held.
+func (o *Owner) adopt(stored *etcdmeta.Feed, old *grave) {
+	f := newFeed(o, stored)
+	if old != nil {
+		f.succeed(old)
+		delete(o.graves, f.id)
+	}
+	o.feeds[f.id] = f
+	o.count.Store(int64(len(o.feeds)))
+	o.loops.Go(func() { f.loop(o.ctx) })
 }
 
 // grave is what is left of a removed changefeed.
@@ -343,14 +352,20 @@ type grave struct {
 // deletion, and nothing of the changefeed is on its way downstream.
 const graveTime = 10 * time.Minute
 
-// bury drops a feed that was removed at a revision.
+// bury drops a feed that was removed at a revision. Its id may be in use again
+// already: then the record of the next one has come to this feed.
 func (o *Owner) bury(f *feed, rev int64) {
 	now := o.clock()
 	o.mu.Lock()
 	delete(o.feeds, f.id)
 	o.count.Store(int64(len(o.feeds)))
 	maps.DeleteFunc(o.graves, func(_ model.ChangefeedID, g *grave) bool { return now.Sub(g.at) > graveTime })
-	o.graves[f.id] = &grave{rev: rev, ended: f.done, draining: maps.Clone(f.draining), at: now}
+	left := &grave{rev: rev, ended: f.done, draining: maps.Clone(f.draining), at: now}
+	o.graves[f.id] = left
+	if next := f.latest; next != nil && next.Info != nil && next.InfoRev > rev {
+		o.adopt(next, left)
+		defer o.keeper.hurry()
+	}
 	o.mu.Unlock()
 	o.touch()
 }
