@@ -146,16 +146,6 @@ func (c *Client) UpdateFeed(ctx context.Context, read *Feed, info *ChangefeedInf
 	return c.putFeed(ctx, "Update", info, up, cmps)
 }
 
-// PutInfo replaces a changefeed's info whatever stands there, as API v1 does.
-func (c *Client) PutInfo(ctx context.Context, info *ChangefeedInfo) error {
-	value, err := json.Marshal(info)
-	if err != nil {
-		return fmt.Errorf("encode changefeed info: %w", err)
-	}
-	_, err = c.txn(ctx, nil, []clientv3.Op{clientv3.OpPut(c.keys.Info(info.FeedID()), string(value))})
-	return err
-}
-
 func (c *Client) putFeed(ctx context.Context, verb string, info *ChangefeedInfo, up *UpstreamInfo, cmps []clientv3.Cmp) error {
 	value, err := json.Marshal(info)
 	if err != nil {

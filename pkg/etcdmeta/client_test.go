@@ -75,11 +75,10 @@ func TestCreateAndUpdate(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, moved, stored)
 
-	require.NoError(t, c.PutInfo(ctx, info("f")))
 	feeds, err := c.ListFeeds(ctx)
 	require.NoError(t, err)
 	require.Len(t, feeds, 1)
-	require.Zero(t, feeds[id].Info.TargetTs)
+	require.Equal(t, uint64(500), feeds[id].Info.TargetTs)
 }
 
 // unheard is an etcd whose first answers to transactions get lost.

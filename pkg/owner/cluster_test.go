@@ -2,6 +2,7 @@ package owner
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"sync/atomic"
 	"testing"
@@ -153,6 +154,14 @@ func (c *cluster) create(change ...func(*etcdmeta.ChangefeedInfo)) {
 	}
 	require.NoError(c.t, c.meta.CreateFeed(c.t.Context(), info, nil))
 	eventually(c.t, "the owner knows the changefeed", func() bool { return c.owner.View().Feeds[feedID] != nil })
+}
+
+// overwrite puts an info as someone does who looks at nothing before.
+func (c *cluster) overwrite(info *etcdmeta.ChangefeedInfo) {
+	value, err := json.Marshal(info)
+	require.NoError(c.t, err)
+	_, err = c.meta.Etcd().Put(c.t.Context(), c.meta.Keys().Info(info.FeedID()), string(value))
+	require.NoError(c.t, err)
 }
 
 func (c *cluster) view() *FeedView { return c.owner.View().Feeds[feedID] }

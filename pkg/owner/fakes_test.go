@@ -36,6 +36,8 @@ type fakeUpstream struct {
 	ttls  map[string]int64 // of the safe points, in seconds
 
 	silence time.Duration
+	// withdrawn, when set, is called when a safe point goes.
+	withdrawn func(id string)
 	// regions are those of a table; nil: tables have one.
 	regions func(table int64) ([]model.TableRegion, error)
 }
@@ -75,6 +77,11 @@ func (u *fakeUpstream) set(fn func()) {
 func (u *fakeUpstream) SetServiceSafePoint(_ context.Context, id string, ttl int64, ts uint64) (uint64, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	if fn := u.withdrawn; fn != nil && ttl == 0 {
+		u.mu.Unlock()
+		fn(id)
+		u.mu.Lock()
+	}
 	if ttl == 0 {
 		delete(u.safe, id)
 	} else if ts >= u.least { // what GC has passed cannot be held

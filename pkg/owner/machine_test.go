@@ -141,7 +141,7 @@ func TestErrorStuckDuration(t *testing.T) {
 	require.Equal(t, model.StateFailed, stateAfter(40*time.Minute))
 	info := c.stored().Info
 	info.Config.ChangefeedErrorStuckDuration = &hour
-	require.NoError(t, c.meta.PutInfo(t.Context(), info))
+	c.overwrite(info)
 	eventually(t, "the longer time", func() bool { return stateAfter(40*time.Minute) == model.StatePending })
 	require.Equal(t, model.StateFailed, stateAfter(61*time.Minute))
 }

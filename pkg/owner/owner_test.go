@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -265,16 +266,48 @@ func TestCreateAfterRemoveWaits(t *testing.T) {
 	c.waitCheckpoint(200)
 }
 
+// An id can be taken again as soon as its keys are gone, before all that belongs
+// to the removal is done.
+func TestCreateBeforeRemovalEnds(t *testing.T) {
+	c := newCluster(t, newFakeSchema(200, table(1, "a")))
+	a := c.addCapture("c-a")
+	c.startOwner(a)
+	c.create()
+	c.waitCheckpoint(200)
+	old := c.owner.find(feedID)
+	var once sync.Once
+	c.upstream.set(func() {
+		c.upstream.withdrawn = func(string) {
+			if _, err := c.meta.GetFeed(t.Context(), feedID); !stderrors.Is(err, errors.ErrChangeFeedNotExists) {
+				return // not yet removed
+			}
+			once.Do(func() {
+				c.create(func(info *etcdmeta.ChangefeedInfo) { info.Epoch, info.StartTs = 8, 150 })
+				eventually(t, "the owner has heard of it", func() bool {
+					c.owner.mu.Lock()
+					defer c.owner.mu.Unlock()
+					return old.latest != nil && old.latest.Info != nil && old.latest.Info.Epoch == 8
+				})
+			})
+		}
+	})
+	c.submit(model.AdminRemove, 0)
+	eventually(t, "the next one runs", func() bool {
+		v := c.view()
+		return v != nil && v.Info.Epoch == 8 && v.Status != nil && v.Status.CheckpointTs == 200
+	})
+}
+
 // A changefeed that was written by hand gets a status, running or not.
 func TestStatusOfStoppedByHand(t *testing.T) {
 	for _, state := range []model.FeedState{model.StateStopped, model.StateFailed} {
 		t.Run(string(state), func(t *testing.T) {
 			c := newCluster(t, newFakeSchema(200, table(1, "a")))
 			c.startOwner(c.addCapture("c-a"))
-			require.NoError(t, c.meta.PutInfo(t.Context(), &etcdmeta.ChangefeedInfo{
+			c.overwrite(&etcdmeta.ChangefeedInfo{
 				UpstreamID: 1, Namespace: feedID.Namespace, ID: feedID.ID, SinkURI: "blackhole://", StartTs: 100,
 				Config: config.DefaultReplicaConfig(), State: state, Epoch: 7,
-			}))
+			})
 			eventually(t, "a status", func() bool { return c.view() != nil && c.view().Status != nil })
 			stored := c.stored()
 			require.Equal(t, uint64(100), stored.Status.CheckpointTs)
@@ -295,7 +328,7 @@ func TestChangedInfoRestarts(t *testing.T) {
 	c.waitCheckpoint(200)
 	info := c.stored().Info
 	info.SinkURI = "blackhole://other"
-	require.NoError(t, c.meta.PutInfo(t.Context(), info))
+	c.overwrite(info)
 	eventually(t, "runs with it", func() bool {
 		a.mu.Lock()
 		defer a.mu.Unlock()
