@@ -88,7 +88,7 @@ func (f *fleet) snapshot() *fleetView { return f.view.Load() }
 func (f *fleet) begin(state *etcdmeta.State, now time.Time) {
 	f.mu.Lock()
 	for id, info := range state.Captures {
-		f.members[id] = &member{info: info, cutOffAt: now}
+		f.members[id] = &member{info: info, cutOffAt: now, stopped: info.Stopped}
 		f.expected[id] = struct{}{}
 	}
 	f.publish()
@@ -106,6 +106,7 @@ func (f *fleet) update(captures map[model.CaptureID]*model.CaptureInfo, now time
 			f.members[id] = m
 		}
 		m.info, m.goneAt = info, time.Time{}
+		m.stopped = m.stopped || info.Stopped
 	}
 	for id, m := range f.members {
 		if _, ok := captures[id]; !ok && m.goneAt.IsZero() {

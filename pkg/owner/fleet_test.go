@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tidemark/tidemark/pkg/etcdmeta"
 	"github.com/tidemark/tidemark/pkg/model"
 	"github.com/tidemark/tidemark/pkg/peer"
 )
@@ -215,5 +216,21 @@ func TestStoppedCaptures(t *testing.T) {
 	require.Contains(t, fleet.snapshot().members, "c", "it may be at work still")
 	fleet.sweep(s.now.Add(fleet.grace))
 	require.NotContains(t, fleet.snapshot().members, "c")
+	require.Contains(t, fleet.snapshot().members, "a")
+}
+
+// A capture may say that it has stopped before the next owner looks for the
+// first time: most of all the owner before that.
+func TestStoppedBeforeTheTerm(t *testing.T) {
+	s := newStage(t, 1, "a")
+	fleet := s.term.o.fleet
+	stopped := func(id model.CaptureID) *model.CaptureInfo { return &model.CaptureInfo{ID: id, Stopped: true} }
+	fleet.begin(&etcdmeta.State{Captures: map[model.CaptureID]*model.CaptureInfo{"a": s.info["a"], "b": stopped("b")}}, s.now)
+	fleet.update(map[model.CaptureID]*model.CaptureInfo{"a": s.info["a"], "b": stopped("b"), "c": stopped("c")}, s.now)
+	fleet.sweep(s.now)
+	require.Len(t, fleet.snapshot().members, 3, "their keys are there")
+	fleet.update(s.info, s.now)
+	fleet.sweep(s.now)
+	require.Len(t, fleet.snapshot().members, 1)
 	require.Contains(t, fleet.snapshot().members, "a")
 }
