@@ -68,7 +68,7 @@ func newFeed(o *Owner, stored *etcdmeta.Feed) *feed {
 	f.adopt(stored)
 	f.checkpoint = stored.CheckpointTs()
 	if stored.Status != nil {
-		f.reached = stored.Status.MinTableBarrierTs - 1
+		f.reached = max(stored.Status.MinTableBarrierTs, 1) - 1
 	}
 	f.machine = newMachine(f.info.Config.ChangefeedErrorStuckDuration, o.random)
 	f.machine.load(stored.Info.State, f.checkpoint, f.movedAt)
